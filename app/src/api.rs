@@ -1,0 +1,1 @@
+//! All that a page may ask of the server.

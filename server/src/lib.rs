@@ -1,0 +1,1 @@
+//! What never runs in a browser: ingest, store, collectors, HTTP, metrics.
