@@ -1,0 +1,40 @@
+//! The pure core of Tidemark: values and decisions.
+//!
+//! Facts come in ([`fact`]), a [`fleet::Fleet`] remembers what they add up to, and a verdict is computed from it
+//! for a given moment. There is no clock, no I/O and no framework here: `now` is always an argument.
+//!
+//! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`ledger`],
+//! [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
+//! [`view`]).
+
+pub mod time;
+
+pub mod hash;
+
+pub mod id;
+
+pub mod gateway;
+
+pub mod fact;
+
+pub mod policy;
+
+pub mod ledger;
+
+pub mod node;
+
+pub mod verdict;
+
+pub mod assess;
+
+pub mod fleet;
+
+pub mod notice;
+
+pub mod query;
+
+pub mod common;
+
+pub mod sentence;
+
+pub mod view;

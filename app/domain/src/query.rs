@@ -1,0 +1,1 @@
+//! The question that the URL speaks: filter, search, sort, page. To be written next.
