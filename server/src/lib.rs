@@ -1,1 +1,24 @@
 //! What never runs in a browser: ingest, store, collectors, HTTP, metrics.
+//!
+//! Read in this order: [`ingest`] (facts to the one writer), [`store`], [`board`] (facts to
+//! verdicts), [`reader`] (answers), [`http`] (the front door), [`metrics`].
+
+pub mod ingest;
+
+pub mod store;
+
+pub mod board;
+
+pub mod reader;
+
+pub mod chart;
+
+pub mod http;
+
+pub mod metrics;
+
+pub mod clock;
+
+pub mod config;
+
+pub mod service;

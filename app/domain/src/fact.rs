@@ -448,6 +448,9 @@ pub enum Said {
     },
     /// "There is a new version" (`notify_new_version`), or the newest version in an answer.
     Notified(ConfigHash),
+    /// Not said at all, but read from what nodes did: a control plane whose word never reaches us seems to publish
+    /// this (DESIGN 5.1).
+    Inferred(ConfigRef),
     /// A person says, audited, that a hash renders the version that was the head when it appeared.
     Same {
         /// The hash.
