@@ -1,0 +1,198 @@
+//! A recorded request to Kong and what came back: to its Admin API, its Status API, its metrics, or through its proxy.
+//! Told apart by path and content, as the ports are anybody's choice.
+
+use super::facts::{Fact, Observed, Place};
+use super::recognize::{Damage, wall_clock};
+use super::text::{MESSAGE_MAX, NAME_MAX, clip, message, name};
+use super::{admin, http_date, metrics, status};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// One request with its outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// When the answer was there.
+    at_ms: i64,
+    method: String,
+    /// Scheme, host and port.
+    endpoint: String,
+    /// The path without the query.
+    path: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome {
+    Answered {
+        status: u16,
+        date_ms: Option<i64>,
+        body: Value,
+    },
+    NoAnswer {
+        error: String,
+    },
+}
+
+impl Exchange {
+    pub(super) fn of_fields(mut fields: Map<String, Value>) -> Result<Self, Damage> {
+        let at_ms = wall_clock(&fields)?;
+        let request = fields
+            .get("request")
+            .and_then(Value::as_object)
+            .ok_or(Damage::Missing("request"))?;
+        let method = name(request, "method").ok_or(Damage::Missing("request.method"))?;
+        let url = request
+            .get("url")
+            .and_then(Value::as_str)
+            .ok_or(Damage::Missing("request.url"))?;
+        let (endpoint, path) = split_url(url).ok_or_else(|| Damage::Invalid {
+            field: "request.url",
+            why: clip(url, NAME_MAX),
+        })?;
+        let outcome = match fields.get("status") {
+            Some(status) => {
+                let status = status.as_u64().and_then(|status| u16::try_from(status).ok());
+                let status = status.ok_or(Damage::Missing("status"))?;
+                let date_ms = fields
+                    .get("headers")
+                    .and_then(Value::as_array)
+                    .and_then(|headers| date(headers));
+                Outcome::Answered {
+                    status,
+                    date_ms,
+                    body: fields.remove("body").unwrap_or_default(),
+                }
+            }
+            None => Outcome::NoAnswer {
+                error: message(&fields, "client_error").ok_or(Damage::Missing("status"))?,
+            },
+        };
+        Ok(Self {
+            at_ms,
+            method,
+            endpoint,
+            path,
+            outcome,
+        })
+    }
+
+    /// The facts of the exchange. Requests through the proxy have none.
+    #[must_use]
+    pub fn facts(&self) -> Vec<Observed> {
+        let place = Place::Endpoint(self.endpoint.as_str().into());
+        let observed = |(node, fact)| Observed {
+            at_ms: self.at_ms,
+            place: place.clone(),
+            node,
+            fact,
+        };
+        match &self.outcome {
+            Outcome::NoAnswer { error } => {
+                vec![observed((
+                    None,
+                    Fact::Unreachable {
+                        path: self.path.clone(),
+                        error: error.clone(),
+                    },
+                ))]
+            }
+            Outcome::Answered { status, date_ms, body } if self.method == "GET" => {
+                answer(&self.path, *status, *date_ms, body)
+                    .into_iter()
+                    .map(observed)
+                    .collect()
+            }
+            Outcome::Answered { status, .. } => {
+                let fact = Fact::Written {
+                    method: self.method.clone(),
+                    path: self.path.clone(),
+                    status: *status,
+                };
+                vec![observed((None, fact))]
+            }
+        }
+    }
+}
+
+type About = Option<Arc<str>>;
+
+/// The facts of an answer to `GET path`, each with the node that it is about. A path may have a workspace in front (EE).
+#[must_use]
+pub fn answer(path: &str, status: u16, date_ms: Option<i64>, body: &Value) -> Vec<(About, Fact)> {
+    let is = |name: &str| path == name || path.ends_with(name) && !path.starts_with("/clustering");
+    let known = if path == "/clustering/data-planes" || is("/clustering/data-planes") {
+        admin::data_planes(body, date_ms).map(|page| table(page, date_ms))
+    } else if path == "/clustering/status" || is("/clustering/status") {
+        admin::clustering_status(body, date_ms).map(|page| table(page, date_ms))
+    } else if path == "/status/ready" {
+        status::readiness(status, body).map(|readiness| vec![(None, Fact::Ready(readiness))])
+    } else if path == "/status" {
+        status::status(body).map(|status| vec![(None, Fact::Status(status))])
+    } else if path == "/metrics" {
+        body.as_str().map(|text| {
+            let exposition = metrics::exposition(text);
+            let node = exposition.node_id.as_deref().map(Arc::from);
+            vec![(node, Fact::Metrics(Box::new(exposition)))]
+        })
+    } else if path == "/" {
+        admin::process(body).map(|process| vec![(process.node_id.as_deref().map(Arc::from), Fact::Process(process))])
+    } else {
+        // Through the proxy, or of no interest.
+        return Vec::new();
+    };
+    match known {
+        Some(facts) if status == 200 || path == "/status/ready" => facts,
+        _ => {
+            let message = body
+                .get("message")
+                .and_then(Value::as_str)
+                .map(|text| clip(text, MESSAGE_MAX));
+            vec![(
+                None,
+                Fact::Declined {
+                    path: path.to_owned(),
+                    status,
+                    message,
+                },
+            )]
+        }
+    }
+}
+
+fn table(page: admin::Page, date_ms: Option<i64>) -> Vec<(About, Fact)> {
+    let read = Fact::TableRead {
+        rows: u32::try_from(page.rows.len()).unwrap_or(u32::MAX),
+        next: page.next,
+        date_ms,
+    };
+    let rows = page
+        .rows
+        .into_iter()
+        .map(|row| (Some(row.node_id.as_str().into()), Fact::Row(Box::new(row))));
+    rows.chain([(None, read)]).collect()
+}
+
+/// `http://127.0.0.1:8001/status?unit=m` as endpoint and path.
+fn split_url(url: &str) -> Option<(String, String)> {
+    let authority = url.find("://")? + 3;
+    let path = url[authority..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |index| authority + index);
+    let (endpoint, rest) = url.split_at(path);
+    let path = rest
+        .split(['?', '#'])
+        .next()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/");
+    Some((clip(endpoint, NAME_MAX), clip(path, MESSAGE_MAX)))
+}
+
+fn date(headers: &[Value]) -> Option<i64> {
+    let mut pairs = headers.iter().filter_map(|pair| match pair.as_array()?.as_slice() {
+        [name, value] => Some((name.as_str()?, value.as_str()?)),
+        _ => None,
+    });
+    pairs
+        .find(|(name, _)| name.eq_ignore_ascii_case("date"))
+        .and_then(|(_, value)| http_date::parse(value))
+}

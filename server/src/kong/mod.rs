@@ -1,0 +1,52 @@
+//! Kong's wire formats: bytes to facts.
+//!
+//! Everything here is pure: no I/O, no clock, no async, no panic on any input, and every size has a bound. Import,
+//! taps, shadows and the simulator share these decoders. `kong-hybrid.md` in comments is the observer's reference
+//! of Kong's hybrid mode; a section number follows it.
+//!
+//! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
+//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them; [`admin`], [`status`] and
+//! [`metrics`] read what Kong answers when asked; [`hash`], [`outline`], [`digest`] and [`shape`] say what a
+//! configuration is.
+
+pub mod facts;
+
+pub mod recognize;
+
+pub mod recording;
+
+pub mod session;
+
+pub mod handshake;
+
+pub mod v1;
+
+pub mod v2;
+
+pub mod sync_state;
+
+pub mod exchange;
+
+pub mod admin;
+
+pub mod status;
+
+pub mod metrics;
+
+pub mod hash;
+
+pub mod number;
+
+pub mod outline;
+
+pub mod digest;
+
+pub mod shape;
+
+mod cluster;
+
+mod http_date;
+
+mod json;
+
+mod text;

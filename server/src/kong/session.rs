@@ -1,0 +1,358 @@
+//! One connection between a node and its control plane, as whoever stands in between sees it: events in order go in,
+//! facts come out. Recordings and taps use the same.
+
+use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Party, Place, Protocol};
+use super::sync_state::SyncState;
+use super::text::{NAME_MAX, clip};
+use super::v2::{self, Delta, Encoding, Message};
+use super::{cluster, handshake, v1};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemark_domain::hash::ConfigHash;
+
+/// What is known of one connection so far.
+#[derive(Clone, Debug)]
+pub struct Session {
+    place: Place,
+    inflated_max: usize,
+    phase: Phase,
+    node: Option<Arc<str>>,
+    /// The first frame of each side is encoded differently in v2.
+    node_spoke: bool,
+    control_plane_spoke: bool,
+    /// Versions that the node asked from and got no answer for yet, by call.
+    asked: BTreeMap<u64, ConfigHash>,
+    state: SyncState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was asked for yet.
+    Silent,
+    /// The control plane has not answered the request yet.
+    Dialled(Dialled),
+    /// Frames go back and forth.
+    Open(Dialled),
+    /// Refused, closed, failed. What still comes is tidying up, except for frames that were under way.
+    Over(Option<Dialled>),
+}
+
+/// What can happen on a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// TLS with the node is up.
+    Accepted(Accepted),
+    /// The head of the node's request.
+    Request(Vec<u8>),
+    /// The head of the control plane's answer.
+    Response(Vec<u8>),
+    Frame(Frame),
+    /// The party ended its stream.
+    EndOfStream(Party),
+    /// Reading from the party failed; `None` where it is not known from whom.
+    Failure {
+        from: Option<Party>,
+        error: String,
+    },
+    /// The observer could not reach the control plane.
+    ControlPlaneUnreachable {
+        error: String,
+    },
+    /// Nothing more is known of this connection.
+    RecordingEnded,
+}
+
+/// A WebSocket frame, unmasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub from: Party,
+    pub opcode: Opcode,
+    /// Neither a fragment nor compressed: Kong sends no other frames (`kong-hybrid.md` 1.2).
+    pub is_whole: bool,
+    pub payload: Vec<u8>,
+}
+
+/// What a WebSocket frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    Continuation,
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+/// Bytes of JSON that one frame may hold. Kong's own limit is on the compressed frame: 16 MiB unless configured.
+pub const INFLATED_MAX: usize = 64 * 1024 * 1024;
+
+/// Calls without an answer that are remembered: as many as Kong queues (`kong-hybrid.md` 2.3).
+const ASKED_MAX: usize = 4_096;
+
+impl Session {
+    /// A connection of which nothing is known yet, under a name of the caller's choice.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            place: Place::Connection(name.into()),
+            inflated_max: INFLATED_MAX,
+            phase: Phase::Silent,
+            node: None,
+            node_spoke: false,
+            control_plane_spoke: false,
+            asked: BTreeMap::new(),
+            state: SyncState::default(),
+        }
+    }
+
+    /// The same with another bound on the JSON of one frame.
+    #[must_use]
+    pub fn with_inflated_max(self, inflated_max: usize) -> Self {
+        Self { inflated_max, ..self }
+    }
+
+    /// The facts that follow from what happened at a moment.
+    pub fn take(&mut self, at_ms: i64, event: Event) -> Vec<Observed> {
+        let facts = match event {
+            Event::Accepted(accepted) => vec![Fact::Accepted(accepted)],
+            Event::Request(head) => vec![self.request(&head)],
+            Event::Response(head) => vec![self.response(&head)],
+            Event::Frame(frame) => self.frame(&frame),
+            Event::EndOfStream(by) => self.end(Some(by), Ending::EndOfStream),
+            Event::Failure { from, error } => self.end(
+                from,
+                Ending::Failure {
+                    error: clip(&error, NAME_MAX),
+                },
+            ),
+            Event::ControlPlaneUnreachable { error } => {
+                self.finish();
+                vec![Fact::ControlPlaneUnreachable {
+                    error: clip(&error, NAME_MAX),
+                }]
+            }
+            Event::RecordingEnded if matches!(self.phase, Phase::Over(_)) => Vec::new(),
+            Event::RecordingEnded => {
+                self.finish();
+                vec![Fact::RecordingEnded]
+            }
+        };
+        let observed = |fact| Observed {
+            at_ms,
+            place: self.place.clone(),
+            node: self.node.clone(),
+            fact,
+        };
+        facts.into_iter().map(observed).collect()
+    }
+
+    fn request(&mut self, head: &[u8]) -> Fact {
+        match handshake::request(head) {
+            Some(dialled) if self.phase == Phase::Silent => {
+                self.node = dialled.node_id.as_deref().map(Arc::from);
+                self.phase = Phase::Dialled(dialled.clone());
+                Fact::Dialled(dialled)
+            }
+            Some(_) => unreadable(Party::Node, "a second request"),
+            None => unreadable(Party::Node, "a request for something else than an outlet"),
+        }
+    }
+
+    fn response(&mut self, head: &[u8]) -> Fact {
+        let Phase::Dialled(dialled) = &self.phase else {
+            return unreadable(Party::ControlPlane, "an answer without a request");
+        };
+        match handshake::status(head) {
+            Some(101) => {
+                self.phase = Phase::Open(dialled.clone());
+                Fact::Upgraded
+            }
+            status => {
+                self.finish();
+                Fact::HandshakeRefused { status }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Vec<Fact> {
+        let dialled = match &self.phase {
+            Phase::Open(dialled) | Phase::Over(Some(dialled)) => dialled.clone(),
+            Phase::Silent | Phase::Dialled(_) | Phase::Over(None) => {
+                return vec![unreadable(frame.from, "a frame outside of a WebSocket")];
+            }
+        };
+        if !frame.is_whole {
+            return vec![unreadable(frame.from, "a fragment or a compressed frame")];
+        }
+        match (frame.opcode, dialled.protocol) {
+            (Opcode::Binary, Protocol::V1) => vec![self.v1(frame, &dialled)],
+            (Opcode::Binary, Protocol::V2) => self.v2(frame),
+            (Opcode::Ping, Protocol::V1) if frame.from == Party::Node => match v1::heartbeat(&frame.payload) {
+                Ok(hash) => vec![Fact::Heartbeat { hash }],
+                Err(why) => vec![unreadable(frame.from, &why)],
+            },
+            (Opcode::Ping | Opcode::Pong, _) => vec![Fact::Alive { party: frame.from }],
+            (Opcode::Close, _) => {
+                let code = frame.payload.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+                self.end(Some(frame.from), Ending::CloseFrame { code })
+            }
+            (Opcode::Text | Opcode::Continuation, _) => vec![unreadable(frame.from, "a frame that is not binary")],
+        }
+    }
+
+    fn v1(&self, frame: &Frame, dialled: &Dialled) -> Fact {
+        match frame.from {
+            Party::Node => match v1::from_node(&frame.payload) {
+                Ok(v1::FromNode::BasicInfo(mut introduction)) => {
+                    introduction.node_id.clone_from(&dialled.node_id);
+                    introduction.hostname.clone_from(&dialled.hostname);
+                    introduction.gateway_version.clone_from(&dialled.gateway_version);
+                    Fact::Introduced(introduction)
+                }
+                Ok(v1::FromNode::Error(failure)) => Fact::ApplyFailed(failure),
+                Err(why) => unreadable(frame.from, &why),
+            },
+            Party::ControlPlane | Party::Observer => match v1::from_control_plane(&frame.payload, self.inflated_max) {
+                Ok(v1::FromControlPlane::Reconfigure(offer)) => Fact::Offered(offer),
+                Ok(v1::FromControlPlane::Ignored { kind }) => {
+                    unreadable(frame.from, &format!("a frame of type {kind:?}"))
+                }
+                Err(why) => unreadable(frame.from, &why),
+            },
+        }
+    }
+
+    fn v2(&mut self, frame: &Frame) -> Vec<Fact> {
+        let spoke = match frame.from {
+            Party::Node => &mut self.node_spoke,
+            Party::ControlPlane | Party::Observer => &mut self.control_plane_spoke,
+        };
+        let encoding = if std::mem::replace(spoke, true) {
+            Encoding::Snappy
+        } else {
+            Encoding::Plain
+        };
+        match v2::decode(&frame.payload, encoding, self.inflated_max) {
+            Ok((messages, json_bytes)) => messages
+                .into_iter()
+                .filter_map(|message| self.message(message, frame, json_bytes))
+                .collect(),
+            Err(why) => vec![unreadable(frame.from, &why)],
+        }
+    }
+
+    fn message(&mut self, message: Message, frame: &Frame, json_bytes: usize) -> Option<Fact> {
+        let from_node = frame.from == Party::Node;
+        Some(match message {
+            Message::Hello(introduction) if from_node => {
+                self.node = introduction.node_id.as_deref().map(Arc::from);
+                Fact::Introduced(introduction)
+            }
+            Message::Welcome { capabilities } if !from_node => Fact::Welcomed { capabilities },
+            Message::GetDelta { id, version } if from_node => {
+                if let Some(id) = id {
+                    self.asked.insert(id, version);
+                    if self.asked.len() > ASKED_MAX {
+                        self.asked.pop_first();
+                    }
+                }
+                Fact::Asked {
+                    version,
+                    expects_answer: id.is_some(),
+                }
+            }
+            Message::Deltas { id, full, deltas } if !from_node => {
+                let asked = id.and_then(|id| self.asked.remove(&id));
+                Fact::Answered(Box::new(self.answer(
+                    asked,
+                    full,
+                    &deltas,
+                    frame.payload.len(),
+                    json_bytes,
+                )))
+            }
+            Message::NewVersion { version } if !from_node => Fact::Notified { version },
+            Message::ValidationError(failure) if from_node => Fact::ApplyFailed(failure),
+            Message::Error { code, message } => Fact::CallFailed {
+                by: frame.from,
+                code,
+                message,
+            },
+            Message::Done | Message::Other { .. } => return None,
+            Message::Hello(_)
+            | Message::Welcome { .. }
+            | Message::GetDelta { .. }
+            | Message::Deltas { .. }
+            | Message::NewVersion { .. }
+            | Message::ValidationError(_) => unreadable(frame.from, "a message of the other side"),
+        })
+    }
+
+    fn answer(
+        &mut self,
+        asked: Option<ConfigHash>,
+        full: bool,
+        deltas: &[Delta],
+        frame_bytes: usize,
+        json_bytes: usize,
+    ) -> Answer {
+        self.state.apply(asked, full, deltas);
+        let summary = if deltas.is_empty() && !full {
+            None
+        } else {
+            self.state.summary()
+        };
+        let (digest, shape) = summary.unzip();
+        let mut versions = Vec::new();
+        for delta in deltas {
+            if versions.last() != Some(&delta.version) && versions.len() < super::facts::VERSIONS_MAX {
+                versions.push(delta.version);
+            }
+        }
+        let upserts = deltas.iter().filter(|delta| delta.entity.is_some()).count();
+        let parameters = deltas.iter().filter(|delta| delta.entity_type == "parameters");
+        Answer {
+            asked,
+            full,
+            upserts: u32::try_from(upserts).unwrap_or(u32::MAX),
+            deletes: u32::try_from(deltas.len() - upserts).unwrap_or(u32::MAX),
+            versions,
+            digest,
+            shape,
+            frame_bytes: frame_bytes as u64,
+            json_bytes: json_bytes as u64,
+            cluster_id: parameters
+                .filter_map(|delta| delta.entity.as_ref())
+                .find_map(cluster::id_of_parameter),
+        }
+    }
+
+    /// The first end counts. Before its answer, the end of the control plane is a refusal.
+    fn end(&mut self, by: Option<Party>, how: Ending) -> Vec<Fact> {
+        let fact = match (&self.phase, by) {
+            (Phase::Over(_), _) => return Vec::new(),
+            (Phase::Dialled(_), Some(Party::ControlPlane) | None) => Fact::HandshakeRefused { status: None },
+            (Phase::Silent | Phase::Dialled(_) | Phase::Open(_), by) => Fact::Closed {
+                by: by.unwrap_or(Party::Observer),
+                how,
+            },
+        };
+        self.finish();
+        vec![fact]
+    }
+
+    fn finish(&mut self) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Silent) {
+            Phase::Open(dialled) => Phase::Over(Some(dialled)),
+            Phase::Over(dialled) => Phase::Over(dialled),
+            Phase::Silent | Phase::Dialled(_) => Phase::Over(None),
+        };
+    }
+}
+
+fn unreadable(by: Party, why: &str) -> Fact {
+    Fact::Unreadable {
+        by,
+        why: clip(why, NAME_MAX),
+    }
+}

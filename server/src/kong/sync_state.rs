@@ -1,0 +1,86 @@
+//! What a node has under protocol v2: entities by type and primary key, built up from full syncs and deltas
+//! (`kong-hybrid.md` 2.4). Of each entity only its digest and what it adds to the shape is kept.
+
+use super::digest::BehaviourDigest;
+use super::outline::{self, entity_digest};
+use super::shape::{Part, Shape};
+use super::v2::Delta;
+use std::collections::BTreeMap;
+use tidemark_domain::hash::ConfigHash;
+
+/// The configuration of one node as far as it was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncState {
+    /// `None` until a full sync was seen: deltas alone do not say what they are on top of.
+    known: Option<Known>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    version: Option<ConfigHash>,
+    entities: BTreeMap<(Box<str>, Box<str>), Entity>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entity {
+    digest: [u8; 32],
+    part: Part,
+}
+
+impl SyncState {
+    /// Applies what the control plane answered to a node that said it runs `asked`. Deltas on top of another version
+    /// than the one known make the state unknown.
+    pub fn apply(&mut self, asked: Option<ConfigHash>, full: bool, deltas: &[Delta]) {
+        if full {
+            self.known = Some(Known::default());
+        } else if deltas.is_empty() {
+            return;
+        } else if self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.version.is_none() || known.version != asked)
+        {
+            self.known = None;
+        }
+        let Some(known) = &mut self.known else { return };
+        for delta in deltas {
+            let key = (delta.entity_type.as_str().into(), delta.primary_key.as_str().into());
+            match &delta.entity {
+                Some(entity) => {
+                    let digest = entity_digest(&delta.entity_type, entity);
+                    known.entities.insert(
+                        key,
+                        Entity {
+                            digest,
+                            part: Part::of(&delta.entity_type, entity),
+                        },
+                    );
+                }
+                None => _ = known.entities.remove(&key),
+            }
+            known.version = Some(delta.version);
+        }
+    }
+
+    /// Digest and shape of the whole; `None` while it is not known.
+    #[must_use]
+    pub fn summary(&self) -> Option<(BehaviourDigest, Shape)> {
+        let known = self.known.as_ref()?;
+        let digests = known.entities.values().map(|entity| entity.digest).collect();
+        let parts = known
+            .entities
+            .iter()
+            .map(|((entity_type, _), entity)| (entity_type.as_ref(), &entity.part));
+        Some((BehaviourDigest::of_entities(digests), Shape::of_parts(parts)))
+    }
+}
+
+/// The primary key of a delta's entity as one text: of the `pk` that it carries, else of the entity itself.
+pub(super) fn primary_key(pk: Option<&serde_json::Value>, entity: Option<&serde_json::Value>) -> Option<String> {
+    pk.and_then(outline::primary_key)
+        .or_else(|| entity.and_then(outline::primary_key))
+        .or_else(|| {
+            // A key of several columns: its JSON, whose fields are in one order.
+            pk.filter(|pk| pk.is_object()).map(ToString::to_string)
+        })
+}
