@@ -3,7 +3,7 @@
 //! A release binary carries the bundle inside; a debug build reads `target/site`, so that the pages can be rebuilt
 //! without the server. Each file is a route of its own, hence no path from outside ever reaches a file system.
 
-use std::{borrow::Cow, net::SocketAddr, path::Path, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -63,16 +63,16 @@ struct Asset {
 }
 
 impl Assets {
-    /// The bundle inside this binary (of a debug build: in `target/site`).
+    /// The bundle inside this binary. A debug build takes the one in `TIDEMARK_SITE_DIR` where that is set: the browser
+    /// journeys bring a bundle whose hydration errors say what they are.
     #[must_use]
-    pub fn embedded() -> Self {
-        Self::read(|path| Embedded::get(path).map(|file| file.data))
-    }
-
-    /// A bundle in a folder: the browser journeys bring their own.
-    #[must_use]
-    pub fn from_folder(folder: &Path) -> Self {
-        Self::read(|path| std::fs::read(folder.join(path)).ok().map(Cow::Owned))
+    pub fn load() -> Self {
+        match std::env::var_os("TIDEMARK_SITE_DIR").map(PathBuf::from) {
+            Some(folder) if cfg!(debug_assertions) => {
+                Self::read(|path| std::fs::read(folder.join(path)).ok().map(Cow::Owned))
+            }
+            _ => Self::read(|path| Embedded::get(path).map(|file| file.data)),
+        }
     }
 
     fn read(file: impl Fn(&str) -> Option<Cow<'static, [u8]>>) -> Self {
