@@ -22,11 +22,11 @@ for (const bundle of [DEBUGINFO, RELEASE]) {
   test(`the overview comes alive without a complaint (${bundle})`, async () => {
     const server = await startServer({ bundle });
     try {
-      const { page, response, complaints } = await browser.visit(`${server.url}/`);
-      assert.equal(response.status(), 200);
-      await hydrated(page);
-      assert.deepEqual(complaints, []);
-      assert.equal(await page.locator("h1").count(), 1, "a page has one heading of the first rank");
+      const visit = await browser.visit(`${server.url}/`);
+      assert.equal(visit.response.status(), 200);
+      await hydrated(visit);
+      assert.deepEqual(visit.complaints, []);
+      assert.equal(await visit.page.locator("h1").count(), 1, "a page has one heading of the first rank");
     } finally {
       assert.equal(await server.stop(), 0, "the server ends well");
     }
@@ -39,8 +39,9 @@ test("the overview can be looked at in both themes and sizes", async () => {
   try {
     for (const colorScheme of ["light", "dark"]) {
       for (const [name, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
-        const { page } = await browser.visit(`${server.url}/`, { colorScheme, viewport });
-        await hydrated(page);
+        const visit = await browser.visit(`${server.url}/`, { colorScheme, viewport });
+        await hydrated(visit);
+        const { page } = visit;
         await page.screenshot({ path: join(RESULTS, `overview-${colorScheme}-${name}.png`) });
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(overflow <= 0, `${colorScheme} ${name}: ${overflow} px too wide`);

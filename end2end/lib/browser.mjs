@@ -52,8 +52,8 @@ export async function startBrowser() {
   });
   return {
     /**
-     * Opens a page. `complaints` collects what the browser had to say: uncaught errors, console errors and warnings,
-     * failed requests.
+     * Opens a page. `complaints` collects what the browser has to say, from then on: uncaught errors, and errors and
+     * warnings of the console, failed requests among them.
      */
     async visit(url, { javaScript = true, colorScheme = "light", viewport = DESKTOP } = {}) {
       const context = await browser.newContext({ javaScriptEnabled: javaScript, colorScheme, viewport });
@@ -61,10 +61,8 @@ export async function startBrowser() {
       const complaints = [];
       page.on("pageerror", (error) => complaints.push(`uncaught: ${error.message}`));
       page.on("console", (message) => {
-        if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
-      });
-      page.on("response", (response) => {
-        if (response.status() >= 400) complaints.push(`${response.status()}: ${response.url()}`);
+        if (!["error", "warning"].includes(message.type())) return;
+        complaints.push(`${message.type()}: ${message.text()} (${message.location().url})`);
       });
       const response = await page.goto(url, { waitUntil: "load" });
       return { page, response, complaints };
@@ -76,7 +74,11 @@ export async function startBrowser() {
   };
 }
 
-/** Waits until the page has come alive: its wasm has run, and Leptos has taken over the markup of the server. */
-export async function hydrated(page) {
-  await page.waitForFunction(() => document.documentElement.dataset.hydrated === "true");
+/** Waits until a visited page has come alive: its wasm runs, and Leptos has taken over the markup of the server. */
+export async function hydrated({ page, complaints }) {
+  try {
+    await page.waitForSelector("html[data-hydrated]", { state: "attached", timeout: 15_000 });
+  } catch {
+    throw new Error(`the page did not come alive:\n${complaints.join("\n")}`);
+  }
 }

@@ -16,6 +16,18 @@ pub const OUTPUT_NAME: &str = "tidemark";
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// What rustc emits for this target by itself. Not "all" that wasm-opt knows: it then writes forms that no browser reads
+/// yet.
+const FEATURES: [&str; 7] = [
+    "bulk-memory",
+    "bulk-memory-opt",
+    "multivalue",
+    "mutable-globals",
+    "nontrapping-float-to-int",
+    "reference-types",
+    "sign-ext",
+];
+
 pub struct Compiled {
     pub wasm: Vec<u8>,
     pub glue: String,
@@ -107,7 +119,9 @@ fn optimize(root: &Path, target: &Path, wasm: &[u8]) -> anyhow::Result<Vec<u8>> 
     fs::write(&before, wasm).with_context(|| format!("cannot write {}", before.display()))?;
     let status = Command::new("node")
         .arg(&tool)
-        .args(["-Oz", "--all-features", "--strip-producers", "--strip-target-features"])
+        .arg("-Oz")
+        .args(FEATURES.map(|feature| format!("--enable-{feature}")))
+        .args(["--strip-producers", "--strip-target-features"])
         .arg(&before)
         .arg("--output")
         .arg(&after)
