@@ -77,27 +77,17 @@ fn the_root_has_the_folders_of_the_house_and_no_others() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .filter(|name| !name.starts_with('.') && !not_ours.contains(&name.as_str()))
         .collect();
-    assert_eq!(
-        found,
-        FOLDERS.map(String::from).into(),
-        "a new crate nests inside app/ or server/"
-    );
+    assert_eq!(found, FOLDERS.map(String::from).into(), "a new crate nests inside app/ or server/");
 }
 
 #[test]
 fn arrows_point_one_way() {
     let members = manifest("")["workspace"]["members"].as_array().unwrap().clone();
     let members: BTreeSet<_> = members.iter().map(|member| member.as_str().unwrap()).collect();
-    assert_eq!(
-        members,
-        ARROWS.map(|(folder, _)| folder).into(),
-        "every crate has its arrows stated here"
-    );
+    assert_eq!(members, ARROWS.map(|(folder, _)| folder).into(), "every crate has its arrows stated here");
 
     for (folder, allowed) in ARROWS {
-        let ours = dependencies(folder)
-            .into_iter()
-            .filter(|name| name.starts_with("tidemark"));
+        let ours = dependencies(folder).into_iter().filter(|name| name.starts_with("tidemark"));
         let ours: BTreeSet<_> = ours.collect();
         let stray: Vec<_> = ours.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
         assert!(stray.is_empty(), "{folder} must not lean on {stray:?}");
@@ -117,22 +107,12 @@ fn the_domain_is_pure() {
 #[test]
 fn only_the_clock_asks_the_time() {
     let everywhere = ["app/src", "app/domain/src", "server/src"];
-    nowhere(
-        "take `now` as an argument",
-        &everywhere,
-        &["server/src/clock.rs"],
-        &ASKS_THE_TIME,
-    );
+    nowhere("take `now` as an argument", &everywhere, &["server/src/clock.rs"], &ASKS_THE_TIME);
 }
 
 #[test]
 fn sql_lives_in_the_store() {
-    nowhere(
-        "SQL lives in server/src/store",
-        &["app/src", "server/src"],
-        &["server/src/store"],
-        &SQL,
-    );
+    nowhere("SQL lives in server/src/store", &["app/src", "server/src"], &["server/src/store"], &SQL);
 }
 
 /// One place where the browser starts, one where a status code is set; all other code is the same on both sides.
@@ -156,10 +136,7 @@ fn a_feature_is_asked_for_in_two_places() {
             }
         }
     }
-    assert!(
-        setting_status.len() <= 1,
-        "one file sets status codes, and these ask for `ssr`: {setting_status:?}"
-    );
+    assert!(setting_status.len() <= 1, "one file sets status codes, and these ask for `ssr`: {setting_status:?}");
 }
 
 #[test]
@@ -183,11 +160,7 @@ fn there_is_one_sqlite() {
 fn a_migration_that_shipped_is_never_edited() {
     for (name, digest) in SHIPPED_MIGRATIONS {
         let contents = read(&root().join("migrations").join(name));
-        let now: String = Sha256::digest(contents)
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let now: String = Sha256::digest(contents).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(now, digest, "migrations/{name} has shipped: write a new migration");
     }
 }
@@ -195,11 +168,7 @@ fn a_migration_that_shipped_is_never_edited() {
 #[test]
 fn every_source_says_what_it_is_for() {
     for file in rust_files(&["app/src", "app/bundle", "app/domain/src", "server"]) {
-        assert!(
-            read(&file).starts_with("//!"),
-            "{} does not open with `//!`",
-            relative(&file)
-        );
+        assert!(read(&file).starts_with("//!"), "{} does not open with `//!`", relative(&file));
     }
 }
 
@@ -244,10 +213,7 @@ fn nowhere(rule: &str, folders: &[&str], exempt: &[&str], forbidden: &[&str]) {
 /// The lines of a file with their numbers, without comments.
 fn code(file: &Path) -> Vec<(usize, String)> {
     let without_comment = |line: &str| line.split("//").next().unwrap_or_default().trim().to_owned();
-    (1..)
-        .zip(read(file).lines().map(without_comment))
-        .filter(|(_, line)| !line.is_empty())
-        .collect()
+    (1..).zip(read(file).lines().map(without_comment)).filter(|(_, line)| !line.is_empty()).collect()
 }
 
 /// Whether `word` stands in `line` and is no part of a longer one: `Instant` is not in `Instantly`.
@@ -271,9 +237,7 @@ fn names_path(line: &str, folder: &str) -> bool {
 /// What a crate leans on, those of its tests aside.
 fn dependencies(folder: &str) -> BTreeSet<String> {
     let manifest = manifest(folder);
-    let tables = ["dependencies", "build-dependencies"]
-        .into_iter()
-        .filter_map(|table| manifest.get(table)?.as_table());
+    let tables = ["dependencies", "build-dependencies"].into_iter().filter_map(|table| manifest.get(table)?.as_table());
     tables.flat_map(|table| table.keys().cloned()).collect()
 }
 
@@ -283,8 +247,7 @@ fn manifest(folder: &str) -> toml::Table {
 
 fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
     let all = folders.iter().flat_map(|folder| files(&root().join(folder)));
-    all.filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
-        .collect()
+    all.filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
 /// All files below a folder that are ours: what git ignores and what cargo and npm bring is not.

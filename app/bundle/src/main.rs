@@ -51,11 +51,7 @@ fn main() -> ExitCode {
         _ => {
             println!("{HELP}");
             let asked_for_help = arguments.iter().any(|argument| argument == "--help");
-            return if asked_for_help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(2)
-            };
+            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(2) };
         }
     };
     match build(form) {
@@ -85,10 +81,7 @@ fn build(form: Form) -> anyhow::Result<()> {
     let mut files = vec![
         output::File::hashed(format!("{}.wasm", wasm::OUTPUT_NAME), compiled.wasm),
         output::File::hashed(format!("{}.js", wasm::OUTPUT_NAME), compiled.glue.into_bytes()),
-        output::File::hashed(
-            format!("{}.css", wasm::OUTPUT_NAME),
-            style::sheet(&root.join("style"))?.into_bytes(),
-        ),
+        output::File::hashed(format!("{}.css", wasm::OUTPUT_NAME), style::sheet(&root.join("style"))?.into_bytes()),
     ];
     for (path, text) in compiled.snippets {
         files.push(output::File::hashed(path, text.into_bytes()));
@@ -96,27 +89,16 @@ fn build(form: Form) -> anyhow::Result<()> {
     files.extend(output::public(&root.join("public"))?);
 
     let site = output::write(&site_dir, inputs, files, form)?;
-    println!(
-        "bundle: wrote {} in {:.0} s",
-        site_dir.display(),
-        started.elapsed().as_secs_f32()
-    );
+    println!("bundle: wrote {} in {:.0} s", site_dir.display(), started.elapsed().as_secs_f32());
     report(&site, form)
 }
 
 /// Prints what a first visit costs, and refuses a bundle that costs too much.
 fn report(site: &Site, form: Form) -> anyhow::Result<()> {
-    let code = || {
-        site.files
-            .iter()
-            .filter(|file| file.path.ends_with(".wasm") || file.path.ends_with(".js"))
-    };
+    let code = || site.files.iter().filter(|file| file.path.ends_with(".wasm") || file.path.ends_with(".js"));
     let raw: usize = code().map(|file| file.bytes).sum();
     let Some(brotli) = code().map(|file| file.brotli_bytes).sum::<Option<usize>>() else {
-        println!(
-            "bundle: {} KiB raw, not compressed (for the browser journeys only)",
-            raw / 1024
-        );
+        println!("bundle: {} KiB raw, not compressed (for the browser journeys only)", raw / 1024);
         return Ok(());
     };
     let style_sheet = site.files.iter().find(|file| file.path.ends_with(".css"));
@@ -141,11 +123,7 @@ fn kib(bytes: usize) -> f64 {
 /// The root of the workspace: this crate sits two folders below it.
 fn root() -> anyhow::Result<PathBuf> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").context("run this by `cargo bundle`")?);
-    Ok(here
-        .ancestors()
-        .nth(2)
-        .context("the builder moved: it expects to be in app/bundle")?
-        .to_path_buf())
+    Ok(here.ancestors().nth(2).context("the builder moved: it expects to be in app/bundle")?.to_path_buf())
 }
 
 fn target_dir(root: &std::path::Path) -> PathBuf {

@@ -53,11 +53,7 @@ pub struct File {
 
 impl File {
     pub fn hashed(name: String, contents: Vec<u8>) -> File {
-        File {
-            name,
-            contents,
-            hashed: true,
-        }
+        File { name, contents, hashed: true }
     }
 }
 
@@ -68,11 +64,7 @@ pub fn public(public_dir: &Path) -> anyhow::Result<Vec<File>> {
         .map(|path| {
             let name = path.strip_prefix(public_dir)?.to_string_lossy().into_owned();
             let contents = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(File {
-                name,
-                contents,
-                hashed: false,
-            })
+            Ok(File { name, contents, hashed: false })
         })
         .collect()
 }
@@ -90,11 +82,7 @@ pub fn write(site_dir: &Path, inputs: String, files: Vec<File>, form: Form) -> a
     let hash = build_hash(&files);
     let mut listed = Vec::with_capacity(files.len());
     for file in files {
-        let path = if file.hashed {
-            format!("pkg/{hash}/{}", file.name)
-        } else {
-            file.name
-        };
+        let path = if file.hashed { format!("pkg/{hash}/{}", file.name) } else { file.name };
         let brotli = compressed(&file.contents, form, brotli);
         let gzip = compressed(&file.contents, form, gzip);
         put(site_dir, &path, &file.contents)?;
@@ -113,11 +101,7 @@ pub fn write(site_dir: &Path, inputs: String, files: Vec<File>, form: Form) -> a
         });
     }
 
-    let site = Site {
-        hash,
-        inputs,
-        files: listed,
-    };
+    let site = Site { hash, inputs, files: listed };
     put(site_dir, Site::MANIFEST, &serde_json::to_vec_pretty(&site)?)?;
     Ok(site)
 }
@@ -142,11 +126,7 @@ fn compressed(contents: &[u8], form: Form, compress: fn(&[u8]) -> Vec<u8>) -> Op
 }
 
 fn brotli(contents: &[u8]) -> Vec<u8> {
-    let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 11,
-        lgwin: 22,
-        ..Default::default()
-    };
+    let parameters = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
     let mut packed = Vec::new();
     brotli::BrotliCompress(&mut &contents[..], &mut packed, &parameters).expect("writing to memory does not fail");
     packed

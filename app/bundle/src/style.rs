@@ -14,12 +14,7 @@ pub fn sheet(style_dir: &Path) -> anyhow::Result<String> {
     let mut sheets: Vec<_> = files_below(style_dir)?
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "css"))
-        .map(|path| {
-            (
-                path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                path,
-            )
-        })
+        .map(|path| (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path))
         .collect();
     sheets.sort_by_key(|(name, _)| {
         let rank = FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len());
@@ -86,10 +81,7 @@ mod tests {
     #[test]
     fn a_comment_goes_and_a_string_that_looks_like_one_stays() {
         check("/* why */\n  a { color: red; } /* so */\n\n", "a { color: red; }\n");
-        check(
-            "a::before { content: \"/* kept */\"; }",
-            "a::before { content: \"/* kept */\"; }\n",
-        );
+        check("a::before { content: \"/* kept */\"; }", "a::before { content: \"/* kept */\"; }\n");
         check("a { content: '\\'/* kept */'; }", "a { content: '\\'/* kept */'; }\n");
         check("a { inset: calc(1px / 2); }", "a { inset: calc(1px / 2); }\n");
         check("a {} /* never closed", "a {}\n");

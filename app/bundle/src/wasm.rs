@@ -51,11 +51,8 @@ pub fn build(root: &Path, target: &Path, form: Form) -> anyhow::Result<Compiled>
         .context("wasm-bindgen refused the module")?;
     let wasm = bound.wasm_mut().emit_wasm();
 
-    let mut snippets: Vec<(String, String)> = bound
-        .local_modules()
-        .iter()
-        .map(|(path, text)| (format!("snippets/{path}"), text.clone()))
-        .collect();
+    let mut snippets: Vec<(String, String)> =
+        bound.local_modules().iter().map(|(path, text)| (format!("snippets/{path}"), text.clone())).collect();
     for (crate_name, texts) in bound.snippets() {
         for (at, text) in texts.iter().enumerate() {
             snippets.push((format!("snippets/{crate_name}/inline{at}.js"), text.clone()));
@@ -77,17 +74,7 @@ fn compile(root: &Path, target: &Path, form: Form) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "tidemark-app",
-            "--lib",
-            "--features",
-            "hydrate",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--locked", "--package", "tidemark-app", "--lib", "--features", "hydrate", "--target", TARGET])
         .arg("--target-dir")
         .arg(target);
     let profile = match form {

@@ -51,10 +51,7 @@ async fn check() -> anyhow::Result<()> {
     for name in committed.keys().filter(|name| !made.contains_key(*name)) {
         println!("schema: .sqlx has {name}, and no query makes it");
     }
-    for (name, _) in made
-        .iter()
-        .filter(|(name, text)| committed.get(*name).is_some_and(|other| other != *text))
-    {
+    for (name, _) in made.iter().filter(|(name, text)| committed.get(*name).is_some_and(|other| other != *text)) {
         println!("schema: .sqlx has another {name}");
     }
     bail!("run `make sqlx` and commit .sqlx")
@@ -97,17 +94,7 @@ async fn regenerate(root: &Path) -> anyhow::Result<PathBuf> {
     // result apart from that of every other command.
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root)
-        .args([
-            "rustc",
-            "--quiet",
-            "--locked",
-            "--package",
-            "tidemark",
-            "--lib",
-            "--profile",
-            "check",
-            "--",
-        ])
+        .args(["rustc", "--quiet", "--locked", "--package", "tidemark", "--lib", "--profile", "check", "--"])
         .args(["--cap-lints", "allow", "--cfg"])
         .arg(format!("schema=\"{sources}\""))
         .env("DATABASE_URL", format!("sqlite:{}", database.display()))
@@ -124,14 +111,9 @@ async fn regenerate(root: &Path) -> anyhow::Result<PathBuf> {
 
 async fn migrate(migrations: &Path, database: &Path) -> anyhow::Result<()> {
     let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
-    let mut connection = SqliteConnection::connect_with(&options)
-        .await
-        .context("cannot make the schema's database")?;
+    let mut connection = SqliteConnection::connect_with(&options).await.context("cannot make the schema's database")?;
     let migrator = Migrator::new(migrations).await.context("cannot read the migrations")?;
-    migrator
-        .run(&mut connection)
-        .await
-        .context("a migration failed on an empty database")?;
+    migrator.run(&mut connection).await.context("a migration failed on an empty database")?;
     connection.close().await.context("cannot close the schema's database")
 }
 
@@ -154,12 +136,7 @@ fn digest_of_sources(root: &Path) -> anyhow::Result<String> {
             }
         }
     }
-    Ok(digest
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The stored queries of a folder by file name; none where there is no folder.
@@ -182,9 +159,5 @@ fn queries_in(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 /// The root of the workspace: this crate sits two folders below it.
 fn root() -> anyhow::Result<PathBuf> {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").context("run this by `cargo schema`")?);
-    Ok(here
-        .ancestors()
-        .nth(2)
-        .context("this crate moved: it expects to be in server/schema")?
-        .to_path_buf())
+    Ok(here.ancestors().nth(2).context("this crate moved: it expects to be in server/schema")?.to_path_buf())
 }

@@ -78,10 +78,7 @@ impl Assets {
     fn read(file: impl Fn(&str) -> Option<Cow<'static, [u8]>>) -> Self {
         let manifest = file("manifest.json").and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
         let Some(Manifest { hash, files: listed }) = manifest else {
-            return Self {
-                hash: None,
-                files: Vec::new(),
-            };
+            return Self { hash: None, files: Vec::new() };
         };
         let bytes = |path: String| file(&path).map(|data| Bytes::from(data.into_owned()));
         let files = listed
@@ -98,10 +95,7 @@ impl Assets {
                 Some((path, Arc::new(asset)))
             })
             .collect();
-        Self {
-            hash: Some(hash),
-            files,
-        }
+        Self { hash: Some(hash), files }
     }
 
     /// Whether there is a bundle at all.
@@ -143,36 +137,24 @@ impl Asset {
         };
         // The forms of one file are different bytes, so each has a tag of its own.
         let tag = format!("\"{}-{}\"", self.digest, encoding.unwrap_or("identity"));
-        let known = asked
-            .get(IF_NONE_MATCH)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|tags| {
-                tags.split(',')
-                    .map(|known| known.trim().trim_start_matches("W/"))
-                    .any(|known| known == tag)
-            });
+        let known = asked.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
+            tags.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == tag)
+        });
 
         let mut response = if known {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut whole = Response::new(Body::from(body.clone()));
-            whole
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+            whole.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
             if let Some(encoding) = encoding {
-                whole
-                    .headers_mut()
-                    .insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+                whole.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
             }
             whole
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        headers.insert(
-            ETAG,
-            HeaderValue::from_str(&tag).expect("a hex digest is a header value"),
-        );
+        headers.insert(ETAG, HeaderValue::from_str(&tag).expect("a hex digest is a header value"));
         response
     }
 }
@@ -187,10 +169,7 @@ struct Accepted {
 impl Accepted {
     fn parse(asked: &HeaderMap) -> Self {
         let (mut brotli, mut gzip, mut any) = (None, None, false);
-        let values = asked
-            .get_all(ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
+        let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         for coding in values.flat_map(|value| value.split(',')) {
             let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
             let taken = !is_zero_weight(parameters);
@@ -201,10 +180,7 @@ impl Accepted {
                 _ => {}
             }
         }
-        Self {
-            brotli: brotli.unwrap_or(any),
-            gzip: gzip.unwrap_or(any),
-        }
+        Self { brotli: brotli.unwrap_or(any), gzip: gzip.unwrap_or(any) }
     }
 }
 
@@ -269,11 +245,7 @@ mod tests {
         let router: Router = assets().routes();
         let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
-        (
-            parts.status,
-            parts.headers,
-            axum::body::to_bytes(body, 1024).await.unwrap(),
-        )
+        (parts.status, parts.headers, axum::body::to_bytes(body, 1024).await.unwrap())
     }
 
     #[track_caller]
@@ -300,17 +272,12 @@ mod tests {
     #[tokio::test]
     async fn the_smallest_form_that_is_taken_is_sent() {
         let path = "/pkg/0a1b/tidemark.js";
-        for (accepted, encoding, body) in [
-            ("gzip, br", Some("br"), "brotli"),
-            ("gzip", Some("gzip"), "gzip"),
-            ("identity", None, "identity"),
-        ] {
+        for (accepted, encoding, body) in
+            [("gzip, br", Some("br"), "brotli"), ("gzip", Some("gzip"), "gzip"), ("identity", None, "identity")]
+        {
             let (status, headers, sent) = ask(path, Some((ACCEPT_ENCODING, accepted))).await;
             assert_eq!(status, StatusCode::OK);
-            assert_eq!(
-                headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap()),
-                encoding
-            );
+            assert_eq!(headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap()), encoding);
             assert_eq!(headers[CONTENT_TYPE], "text/javascript; charset=utf-8");
             assert_eq!(headers[CACHE_CONTROL], IMMUTABLE);
             assert_eq!(sent, body);
@@ -330,12 +297,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_of_another_build_is_not_found() {
-        for path in [
-            "/pkg/ffff/tidemark.js",
-            "/pkg/0a1b/tidemark.js.br",
-            "/pkg/0a1b/../../manifest.json",
-            "/manifest.json",
-        ] {
+        for path in
+            ["/pkg/ffff/tidemark.js", "/pkg/0a1b/tidemark.js.br", "/pkg/0a1b/../../manifest.json", "/manifest.json"]
+        {
             assert_eq!(ask(path, None).await.0, StatusCode::NOT_FOUND, "{path}");
         }
     }
@@ -344,9 +308,6 @@ mod tests {
     fn without_a_bundle_there_is_no_file_and_no_failure() {
         let assets = Assets::read(|_| None);
         assert!(assets.is_empty());
-        assert_eq!(
-            &*assets.leptos_options(([127, 0, 0, 1], 0).into()).site_pkg_dir,
-            "pkg/none"
-        );
+        assert_eq!(&*assets.leptos_options(([127, 0, 0, 1], 0).into()).site_pkg_dir, "pkg/none");
     }
 }
