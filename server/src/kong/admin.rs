@@ -109,10 +109,15 @@ mod tests {
 
     /// `kong-hybrid.md` 3.2.
     fn page() -> Value {
-        json!({"data": [{"id": "5a7b1c34-8d5e-4b7e-9e0a-0b1b6d0f9c11", "hostname": "dp-eu-1", "ip": "10.1.2.3", "version": "3.9.1",
-          "config_hash": "c6ee22cecbb5f8a7714966db3931b7b1", "sync_status": "normal", "last_seen": 1_763_628_031, "updated_at": 1_763_628_031,
-          "labels": {"region": "eu"}, "cert_details": {"expiry_timestamp": 1_858_236_031}, "rpc_capabilities": [], "ttl": 1_209_590}],
-         "next": "/clustering/data-planes?offset=WyI1YSJd", "offset": "WyI1YSJd"})
+        json!({
+            "data": [{
+                "id": "5a7b1c34-8d5e-4b7e-9e0a-0b1b6d0f9c11", "hostname": "dp-eu-1", "ip": "10.1.2.3",
+                "version": "3.9.1", "config_hash": "c6ee22cecbb5f8a7714966db3931b7b1", "sync_status": "normal",
+                "last_seen": 1_763_628_031, "updated_at": 1_763_628_031, "labels": {"region": "eu"},
+                "cert_details": {"expiry_timestamp": 1_858_236_031}, "rpc_capabilities": [], "ttl": 1_209_590,
+            }],
+            "next": "/clustering/data-planes?offset=WyI1YSJd", "offset": "WyI1YSJd",
+        })
     }
 
     #[test]
@@ -134,8 +139,11 @@ mod tests {
 
     #[test]
     fn a_hostname_that_is_the_id_is_none() {
-        let row = json!({"data": [{"id": "5a7b", "hostname": "5a7b", "rpc_capabilities": {}, "labels": null, "cert_details": {"expiry_timestamp": null}}], "next": null});
-        let page = data_planes(&row, None).unwrap();
+        let row = json!({
+            "id": "5a7b", "hostname": "5a7b", "rpc_capabilities": {}, "labels": null,
+            "cert_details": {"expiry_timestamp": null},
+        });
+        let page = data_planes(&json!({"data": [row], "next": null}), None).unwrap();
         assert_eq!((page.rows[0].real_hostname(), &page.next), (None, &None));
         assert_eq!(page.rows[0].reported_at_ms(5), None);
     }

@@ -196,3 +196,122 @@ fn date(headers: &[Value]) -> Option<i64> {
         .find(|(name, _)| name.eq_ignore_ascii_case("date"))
         .and_then(|(_, value)| http_date::parse(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn facts(url: &str, outcome: Value) -> Vec<Fact> {
+        let Value::Object(mut fields) = outcome else {
+            panic!("an object")
+        };
+        fields.insert("wallclock".into(), json!(1_795_164_877.835));
+        fields.insert("request".into(), json!({"method": "GET", "url": url, "body": null}));
+        let exchange = Exchange::of_fields(fields).unwrap();
+        exchange.facts().into_iter().map(|observed| observed.fact).collect()
+    }
+
+    #[test]
+    fn a_kong_that_is_no_control_plane_declines() {
+        let message = "this endpoint is only available when Kong is configured to run as Control Plane for the cluster";
+        let said = facts(
+            "http://dp:8001/clustering/data-planes?size=1000",
+            json!({"status": 400, "body": {"message": message}}),
+        );
+        let path = "/clustering/data-planes".to_owned();
+        assert_eq!(
+            said,
+            [Fact::Declined {
+                path,
+                status: 400,
+                message: Some(message.into())
+            }]
+        );
+    }
+
+    #[test]
+    fn a_workspace_may_stand_in_front() {
+        let body = json!({"data": [{"id": "1", "config_hash": "x"}], "next": null});
+        let said = facts(
+            "https://cp/default/clustering/data-planes",
+            json!({"status": 200, "body": body}),
+        );
+        assert!(matches!(
+            said.as_slice(),
+            [
+                Fact::Row(_),
+                Fact::TableRead {
+                    rows: 1,
+                    next: None,
+                    date_ms: None
+                }
+            ]
+        ));
+    }
+
+    #[test]
+    fn nobody_there_is_a_fact_too() {
+        let said = facts("http://cp:8001/status", json!({"client_error": "connection refused"}));
+        assert_eq!(
+            said,
+            [Fact::Unreachable {
+                path: "/status".into(),
+                error: "connection refused".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn what_a_proxy_answers_is_no_fact() {
+        assert_eq!(
+            facts("http://dp:8000/status/me", json!({"status": 200, "body": {"data": []}})),
+            []
+        );
+        assert_eq!(
+            facts("http://dp:8000/x?a=/metrics", json!({"status": 404, "body": null})),
+            []
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_not_kongs_declines() {
+        for path in [
+            "/status",
+            "/status/ready",
+            "/metrics",
+            "/",
+            "/clustering/status",
+            "/clustering/data-planes",
+        ] {
+            for body in [
+                json!(null),
+                json!([]),
+                json!("<html>"),
+                json!({"message": "no Route matched with those values"}),
+            ] {
+                let answer = answer(path, 404, None, &body);
+                assert!(
+                    matches!(answer.as_slice(), [(None, Fact::Declined { status: 404, .. })]),
+                    "{path} {body}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_url_is_split() {
+        #[track_caller]
+        fn check(url: &str, endpoint: &str, path: &str) {
+            assert_eq!(split_url(url), Some((endpoint.to_owned(), path.to_owned())));
+        }
+        check(
+            "http://127.0.0.1:8001/status?unit=m",
+            "http://127.0.0.1:8001",
+            "/status",
+        );
+        check("http://cp", "http://cp", "/");
+        check("http://cp?x=/y", "http://cp", "/");
+        assert_eq!(split_url("cp/status"), None);
+    }
+}

@@ -24,15 +24,13 @@ pub struct Observed {
     pub fact: Fact,
 }
 
-/// Where a fact was seen.
+/// Where a fact was seen: on a connection, or at an endpoint that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// One TCP connection of one node, by a name that the caller chose.
     Connection(Arc<str>),
     /// The listener that was asked: scheme, host and port of the URL.
     Endpoint(Arc<str>),
-    /// Somewhere else: a mark of the person who recorded, a collector of logs.
-    Elsewhere,
 }
 
 /// Who did something on a connection.
@@ -77,7 +75,7 @@ pub enum Fact {
     Notified { version: ConfigHash },
     /// The node repeated what it runs (v1).
     Heartbeat { hash: ConfigHash },
-    /// The node said what it runs and asked for what is missing (v2). Without an answer expected, it only reports: right
+    /// The node said what it runs and asked for what is missing (v2). Where it expects no answer it only reports, right
     /// after it applied something.
     Asked { version: ConfigHash, expects_answer: bool },
     /// The control plane answered with what is missing (v2); nothing missing says that the node runs the newest.
@@ -123,12 +121,6 @@ pub enum Fact {
     },
     /// An endpoint did not answer at all.
     Unreachable { path: String, error: String },
-
-    // Elsewhere.
-    /// A remark of the person who recorded.
-    Mark { text: String },
-    /// A batch of access log entries that a node sent (`kong-hybrid.md` 5).
-    LogBatch { entries: u32 },
 }
 
 /// What TLS says of a node. In shared mode all nodes have one certificate, in pki mode each has its own

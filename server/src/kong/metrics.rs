@@ -245,7 +245,7 @@ mod tests {
         let text = "# HELP kong_data_plane_config_hash x\n# TYPE kong_data_plane_config_hash gauge\n\
             kong_data_plane_config_hash{node_id=\"n1\",hostname=\"vm\",ip=\"127.0.0.1\"} 18\n\
             kong_data_plane_last_seen{node_id=\"n1\",hostname=\"vm\",ip=\"127.0.0.1\"} 1795165120\n\
-            kong_data_plane_version_compatible{node_id=\"n1\",hostname=\"vm\",ip=\"127.0.0.1\",kong_version=\"3.9.3\"} 0\n\
+            kong_data_plane_version_compatible{node_id=\"n1\",ip=\"127.0.0.1\",kong_version=\"3.9.3\"} 0\n\
             kong_node_info{node_id=\"cp\",version=\"3.9.3\"} 1\nnot a line\n";
         let exposition = exposition(text);
         let node = &exposition.nodes["n1"];

@@ -50,3 +50,6 @@ mod http_date;
 mod json;
 
 mod text;
+
+#[cfg(test)]
+mod captures;

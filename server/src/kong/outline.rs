@@ -40,9 +40,9 @@ type Fingerprint = [u8; 16];
 pub enum Difference {
     /// In nothing that [`Outline`] keeps: the behaviour is the same.
     Equal,
-    /// Every entity of a kind gained or lost the same fields with the same values, and none of them was written (the
-    /// single entity of a kind that keeps no time of writing counts as written): the control plane renders differently. `paths` are the evidence, `kind: +path` or `kind: -path`, at most
-    /// [`PATHS_MAX`] of them.
+    /// Every entity of a kind gained or lost the same fields with the same values, and none of them was written: the
+    /// control plane renders differently. `paths` are the evidence, `kind: +path` or `kind: -path`, at most
+    /// [`PATHS_MAX`] of them. Where a kind keeps no time of writing, its single entity counts as written.
     OnlyTemplateFields { paths: Vec<String> },
     /// Entities were added, removed or changed, by kind; at most [`KINDS_MAX`] kinds.
     Changed { kinds: Vec<KindChange> },
@@ -522,7 +522,10 @@ mod tests {
     fn fields_that_all_entities_of_a_kind_gained_alike_are_template_fields() {
         let before = json!({
             "services": [{"id": "1", "port": 1, "updated_at": 5}, {"id": "2", "port": 2, "updated_at": 6}],
-            "plugins": [{"id": "3", "name": "cors", "config": {"old": 1}, "updated_at": 7}, {"id": "4", "name": "acl", "updated_at": 8}],
+            "plugins": [
+                {"id": "3", "name": "cors", "config": {"old": 1}, "updated_at": 7},
+                {"id": "4", "name": "acl", "updated_at": 8},
+            ],
         });
         let mut after = before.clone();
         after["services"][0]["tls_sans"] = json!("x");

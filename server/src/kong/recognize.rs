@@ -106,3 +106,100 @@ pub(super) fn base64(fields: &Map<String, Value>, key: &'static str) -> Result<V
         why: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::recording::Recording;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn damaged(text: &str, why: &str) {
+        let error = line(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_line_says_what_is_wrong_with_it() {
+        damaged("", "not JSON");
+        damaged("[]", "none of the records");
+        damaged("{}", "none of the records");
+        damaged(r#"{"t_ms":-1,"event":"closed"}"#, "t_ms");
+        damaged(r#"{"t_ms":1,"event":"never heard of"}"#, "never heard of");
+        damaged(r#"{"t_ms":1,"event":"tls_accepted"}"#, "no wallclock");
+        damaged(r#"{"t_ms":1,"event":"tls_accepted","wallclock":1e300}"#, "wallclock");
+        damaged(r#"{"t_ms":1,"event":"eof","dir":"up"}"#, "dir");
+        damaged(r#"{"t_ms":1,"opcode":"ping","payload_base64":"!"}"#, "payload_base64");
+        damaged(
+            r#"{"t_ms":1,"opcode":"ping","payload_base64":"","payload_len":3}"#,
+            "3, but 0 bytes",
+        );
+        damaged(
+            r#"{"wallclock":1,"request":{"method":"GET","url":"x"},"status":200}"#,
+            "request.url",
+        );
+        damaged(
+            r#"{"wallclock":1,"request":{"method":"GET","url":"http://x"}}"#,
+            "no status",
+        );
+        damaged(r#"{"mark":"x"}"#, "no wallclock");
+        damaged(r#"{"request_line":"x","wallclock":1}"#, "no body_base64");
+    }
+
+    /// Lines that look like Kong's at first sight.
+    fn almost() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            Just("tls_accepted"),
+            Just("http_request"),
+            Just("http_response"),
+            Just("eof"),
+            Just("transport_error"),
+            Just("closed"),
+            Just("error"),
+            Just("upstream_connect_failed"),
+        ];
+        let opcode = prop_oneof![Just("binary"), Just("text"), Just("ping"), Just("pong"), Just("close")];
+        let direction = prop_oneof![Just("dp→cp"), Just("cp→dp")];
+        let payload = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..80),
+            Just(b"GET /v1/outlet?node_id=1 HTTP/1.1\r\n\r\n".to_vec()),
+            Just(b"GET /v2/outlet HTTP/1.1\r\n\r\n".to_vec()),
+            Just(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec()),
+            Just(br#"{"method":"kong.sync.v2.get_delta","id":1,"params":[{"default":{"version":1}}]}"#.to_vec()),
+        ];
+        (word, opcode, direction, payload, any::<bool>(), 0.0..1e6_f64).prop_map(
+            |(event, opcode, dir, payload, is_frame, t_ms)| {
+                use base64::Engine;
+                let bytes = base64::engine::general_purpose::STANDARD.encode(&payload);
+                let what = if is_frame {
+                    format!("\"opcode\":\"{opcode}\"")
+                } else {
+                    format!("\"event\":\"{event}\"")
+                };
+                format!(
+                    "{{\"t_ms\":{t_ms},{what},\"dir\":\"{dir}\",\"fin\":true,\"rsv\":0,\"payload_len\":{},\
+                 \"payload_base64\":\"{bytes}\",\"raw_base64\":\"{bytes}\",\"wallclock\":1.5e9}}",
+                    payload.len()
+                )
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_strange(text in "\\PC{0,300}") {
+            _ = line(&text);
+            _ = is_metrics(&text);
+        }
+
+        #[test]
+        fn no_order_of_lines_is_too_strange(texts in prop::collection::vec(almost(), 0..20)) {
+            let mut recording = Recording::new("x");
+            for text in texts {
+                let Line::Transcript(line) = line(&text).unwrap() else { panic!("a transcript") };
+                _ = recording.take(line);
+            }
+            _ = recording.finish();
+        }
+    }
+}

@@ -356,3 +356,230 @@ fn unreadable(by: Party, why: &str) -> Fact {
         why: clip(why, NAME_MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const HASH: &str = "c6ee22cecbb5f8a7714966db3931b7b1";
+
+    fn session(target: &str) -> Session {
+        let mut session = Session::new("x");
+        session.take(0, Event::Request(format!("GET {target} HTTP/1.1\r\n\r\n").into_bytes()));
+        session
+    }
+
+    fn open(target: &str) -> Session {
+        let mut session = session(target);
+        assert_eq!(
+            facts(&mut session, Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec())),
+            [Fact::Upgraded]
+        );
+        session
+    }
+
+    fn v1() -> Session {
+        open("/v1/outlet?node_id=n1&node_hostname=h&node_version=3.9.3")
+    }
+
+    fn facts(session: &mut Session, event: Event) -> Vec<Fact> {
+        session
+            .take(1, event)
+            .into_iter()
+            .map(|observed| observed.fact)
+            .collect()
+    }
+
+    fn frame(from: Party, opcode: Opcode, payload: &[u8]) -> Event {
+        Event::Frame(Frame {
+            from,
+            opcode,
+            is_whole: true,
+            payload: payload.to_vec(),
+        })
+    }
+
+    fn snappy(from: Party, message: &Value) -> Event {
+        let block = snap::raw::Encoder::new()
+            .compress_vec(message.to_string().as_bytes())
+            .unwrap();
+        frame(from, Opcode::Binary, &block)
+    }
+
+    #[track_caller]
+    fn is_unreadable(session: &mut Session, event: Event) {
+        let said = facts(session, event);
+        assert!(matches!(said.as_slice(), [Fact::Unreadable { .. }]), "{said:?}");
+    }
+
+    #[test]
+    fn every_fact_of_v1_names_the_node_from_its_request_on() {
+        let mut session = v1();
+        let said = session.take(5, frame(Party::Node, Opcode::Ping, HASH.as_bytes()));
+        assert_eq!(said[0].node.as_deref(), Some("n1"));
+        assert_eq!((said[0].at_ms, &said[0].place), (5, &Place::Connection("x".into())));
+        assert_eq!(
+            said[0].fact,
+            Fact::Heartbeat {
+                hash: HASH.parse().unwrap()
+            }
+        );
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let mut session = v1();
+        let close = frame(Party::ControlPlane, Opcode::Close, &[]);
+        let closed = Fact::Closed {
+            by: Party::ControlPlane,
+            how: Ending::CloseFrame { code: None },
+        };
+        assert_eq!(facts(&mut session, close), [closed]);
+        assert_eq!(facts(&mut session, frame(Party::Node, Opcode::Close, &[])), []);
+        assert_eq!(facts(&mut session, Event::EndOfStream(Party::Node)), []);
+        assert_eq!(facts(&mut session, Event::RecordingEnded), []);
+        let late = frame(Party::Node, Opcode::Ping, HASH.as_bytes());
+        assert_eq!(
+            facts(&mut session, late).len(),
+            1,
+            "a heartbeat that was under way is one"
+        );
+    }
+
+    #[test]
+    fn a_close_frame_may_have_a_code() {
+        let closed = Fact::Closed {
+            by: Party::Node,
+            how: Ending::CloseFrame { code: Some(1001) },
+        };
+        assert_eq!(
+            facts(&mut v1(), frame(Party::Node, Opcode::Close, &[0x03, 0xe9, b'x'])),
+            [closed]
+        );
+    }
+
+    #[test]
+    fn a_control_plane_that_ends_before_it_answers_has_refused() {
+        let refused = [Fact::HandshakeRefused { status: None }];
+        assert_eq!(
+            facts(&mut session("/v2/outlet"), Event::EndOfStream(Party::ControlPlane)),
+            refused
+        );
+        let failure = Event::Failure {
+            from: None,
+            error: "0 bytes".into(),
+        };
+        assert_eq!(facts(&mut session("/v2/outlet"), failure), refused);
+        let gave_up = facts(&mut session("/v2/outlet"), Event::EndOfStream(Party::Node));
+        assert_eq!(
+            gave_up,
+            [Fact::Closed {
+                by: Party::Node,
+                how: Ending::EndOfStream
+            }]
+        );
+        let mut session = session("/v2/outlet");
+        let answer = Event::Response(b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec());
+        assert_eq!(
+            facts(&mut session, answer),
+            [Fact::HandshakeRefused { status: Some(404) }]
+        );
+        assert_eq!(facts(&mut session, Event::RecordingEnded), [], "refused is over");
+    }
+
+    #[test]
+    fn a_connection_that_is_still_open_ends_with_the_recording() {
+        assert_eq!(facts(&mut v1(), Event::RecordingEnded), [Fact::RecordingEnded]);
+    }
+
+    #[test]
+    fn what_kong_does_not_send_is_said_to_be_unreadable() {
+        is_unreadable(&mut Session::new("x"), frame(Party::Node, Opcode::Binary, b"{}"));
+        is_unreadable(
+            &mut Session::new("x"),
+            Event::Request(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        );
+        is_unreadable(
+            &mut Session::new("x"),
+            Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec()),
+        );
+        is_unreadable(&mut v1(), frame(Party::Node, Opcode::Ping, b"short"));
+        is_unreadable(&mut v1(), frame(Party::Node, Opcode::Text, b"{}"));
+        is_unreadable(&mut v1(), frame(Party::ControlPlane, Opcode::Binary, b"not gzip"));
+        let fragment = Frame {
+            from: Party::Node,
+            opcode: Opcode::Ping,
+            is_whole: false,
+            payload: HASH.into(),
+        };
+        is_unreadable(&mut v1(), Event::Frame(fragment));
+    }
+
+    #[test]
+    fn only_the_first_frame_of_each_side_is_plain() {
+        let mut session = open("/v2/outlet");
+        let hello = json!({"id": 1, "method": "kong.meta.v1.hello", "params": [{"kong_node_id": "n2"}]});
+        let said = session.take(1, frame(Party::Node, Opcode::Binary, hello.to_string().as_bytes()));
+        assert_eq!(said[0].node.as_deref(), Some("n2"));
+        // A snappy block whose first byte, its length of 123, is an opening brace.
+        let mut ask =
+            json!({"id": 1, "method": "kong.sync.v2.get_delta", "params": [{"default": {"version": 1}}], "pad": ""});
+        ask["pad"] = "x".repeat(123 - ask.to_string().len()).into();
+        let Event::Frame(block) = snappy(Party::Node, &ask) else {
+            panic!("a frame")
+        };
+        assert_eq!(block.payload[0], b'{');
+        assert!(matches!(
+            facts(&mut session, Event::Frame(block)).as_slice(),
+            [Fact::Asked {
+                expects_answer: true,
+                ..
+            }]
+        ));
+        is_unreadable(
+            &mut session,
+            frame(Party::Node, Opcode::Binary, ask.to_string().as_bytes()),
+        );
+    }
+
+    #[test]
+    fn an_answer_knows_what_was_asked() {
+        let mut session = open("/v2/outlet");
+        for from in [Party::Node, Party::ControlPlane] {
+            session.take(1, frame(from, Opcode::Binary, br#"{"id":1,"result":true}"#));
+        }
+        let ask = |id: u64, version: u64| {
+            snappy(
+                Party::Node,
+                &json!({"id": id, "method": "kong.sync.v2.get_delta", "params": [{"default": {"version": version}}]}),
+            )
+        };
+        session.take(1, ask(4, 7));
+        session.take(1, ask(5, 8));
+        let answer = |id: u64| {
+            snappy(
+                Party::ControlPlane,
+                &json!({"id": id, "result": {"default": {"deltas": {}, "wipe": false}}}),
+            )
+        };
+        let said = facts(&mut session, answer(5));
+        let [Fact::Answered(said)] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert_eq!(
+            said.reported_as().map(|version| version.to_string()),
+            Some(format!("{:032}", 8))
+        );
+        assert!(said.is_empty() && said.digest.is_none());
+        let said = facts(&mut session, answer(5));
+        assert!(
+            matches!(said.as_slice(), [Fact::Answered(answer)] if answer.asked.is_none()),
+            "answered once"
+        );
+        is_unreadable(
+            &mut session,
+            snappy(Party::Node, &json!({"id": 4, "result": {"default": {"deltas": {}}}})),
+        );
+    }
+}

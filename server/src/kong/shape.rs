@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, HashSet};
 pub struct Shape {
     /// Entities per type (the key in a v1 table, the type of a v2 delta); at most [`TYPES_MAX`] types. v1 leaves out
     /// disabled services and plugins, v2 has them (`kong-hybrid.md` 1.6, 2.4).
-    pub entities: BTreeMap<String, u32>,
+    pub entities: BTreeMap<String, u64>,
     /// Certificates that no SNI points to.
-    pub certificates_without_snis: u32,
+    pub certificates_without_snis: u64,
     /// Distinct hosts of all routes.
-    pub hosts: u32,
+    pub hosts_served: u64,
     /// `rate-limiting` plugins that count in the node's own memory.
-    pub local_rate_limits: u32,
+    pub local_rate_limits: u64,
 }
 
 /// Entity types that are counted; Kong has some forty.
-pub const TYPES_MAX: usize = 256;
+pub const TYPES_MAX: usize = 128;
 
 /// What one entity adds to the shape, kept so that a shape can be made anew without the entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Shape {
         let mut with_sni = HashSet::new();
         for (entity_type, part) in parts {
             if let Some(count) = shape.entities.get_mut(entity_type) {
-                *count = count.saturating_add(1);
+                *count += 1;
             } else if shape.entities.len() < TYPES_MAX {
                 shape.entities.insert(entity_type.to_owned(), 1);
             }
@@ -97,11 +97,11 @@ impl Shape {
                 Part::Route { hosts: of_route } => hosts.extend(of_route),
                 Part::Certificate { id } => _ = certificates.insert(id),
                 Part::Sni { certificate } => _ = with_sni.insert(certificate),
-                Part::LocalRateLimit => shape.local_rate_limits = shape.local_rate_limits.saturating_add(1),
+                Part::LocalRateLimit => shape.local_rate_limits += 1,
             }
         }
-        shape.hosts = count(hosts.len());
-        shape.certificates_without_snis = count(certificates.difference(&with_sni).count());
+        shape.hosts_served = hosts.len() as u64;
+        shape.certificates_without_snis = certificates.difference(&with_sni).count() as u64;
         shape
     }
 }
@@ -119,10 +119,6 @@ fn is_local_rate_limit(plugin: &Value) -> bool {
     plugin.get("name").and_then(Value::as_str) == Some("rate-limiting") && policy == Some("local")
 }
 
-fn count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +128,11 @@ mod tests {
     fn a_table_is_counted() {
         let table = json!({
             "_format_version": "3.0",
-            "routes": [{"id": "1", "hosts": ["a.test", "b.test"]}, {"id": "2", "hosts": ["b.test"]}, {"id": "3", "hosts": null}],
+            "routes": [
+                {"id": "1", "hosts": ["a.test", "b.test"]},
+                {"id": "2", "hosts": ["b.test"]},
+                {"id": "3", "hosts": null},
+            ],
             "certificates": [{"id": "c1"}, {"id": "c2"}, {"id": "c3"}],
             "snis": [{"id": "s1", "certificate": "c1"}, {"id": "s2", "certificate": {"id": "c2"}}],
             "plugins": [
@@ -147,7 +147,11 @@ mod tests {
         assert_eq!(shape.entities.get("services"), None);
         assert_eq!(shape.entities.len(), 4);
         assert_eq!(
-            (shape.hosts, shape.certificates_without_snis, shape.local_rate_limits),
+            (
+                shape.hosts_served,
+                shape.certificates_without_snis,
+                shape.local_rate_limits
+            ),
             (2, 1, 1)
         );
     }

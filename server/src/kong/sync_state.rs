@@ -84,3 +84,67 @@ pub(super) fn primary_key(pk: Option<&serde_json::Value>, entity: Option<&serde_
             pk.filter(|pk| pk.is_object()).map(ToString::to_string)
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn version(number: u32) -> ConfigHash {
+        format!("{number:032}").parse().unwrap()
+    }
+
+    fn delta(at: u32, id: &str, entity: Option<Value>) -> Delta {
+        Delta {
+            entity_type: "services".into(),
+            primary_key: id.into(),
+            version: version(at),
+            entity,
+        }
+    }
+
+    fn service(port: u16, updated_at: u32) -> Option<Value> {
+        Some(json!({"id": "1", "port": port, "updated_at": updated_at}))
+    }
+
+    #[test]
+    fn deltas_lead_to_what_a_full_sync_would_have_given() {
+        let mut state = SyncState::default();
+        state.apply(
+            None,
+            true,
+            &[delta(1, "1", service(80, 1)), delta(1, "2", service(81, 1))],
+        );
+        state.apply(
+            Some(version(1)),
+            false,
+            &[delta(2, "2", None), delta(3, "1", service(82, 3))],
+        );
+        let mut full = SyncState::default();
+        full.apply(None, true, &[delta(3, "1", service(82, 3))]);
+        assert_eq!(state.summary(), full.summary());
+        assert_eq!(state.summary().unwrap().1.entities["services"], 1);
+    }
+
+    #[test]
+    fn a_write_without_effect_keeps_the_digest() {
+        let mut state = SyncState::default();
+        state.apply(None, true, &[delta(1, "1", service(80, 1))]);
+        let before = state.summary();
+        state.apply(Some(version(1)), false, &[delta(2, "1", service(80, 2))]);
+        assert_eq!(state.summary(), before);
+        state.apply(Some(version(2)), false, &[]);
+        assert_eq!(state.summary(), before);
+    }
+
+    #[test]
+    fn deltas_on_top_of_what_was_not_seen_are_not_a_state() {
+        let mut state = SyncState::default();
+        state.apply(Some(version(7)), false, &[delta(8, "1", service(80, 1))]);
+        assert_eq!(state.summary(), None, "no full sync was seen");
+        state.apply(None, true, &[delta(8, "1", service(80, 1))]);
+        assert!(state.summary().is_some());
+        state.apply(Some(version(9)), false, &[delta(10, "1", service(80, 1))]);
+        assert_eq!(state.summary(), None, "version 9 was not seen");
+    }
+}

@@ -264,3 +264,161 @@ fn complaint(error: &Map<String, Value>) -> Option<String> {
     let text = error.get("message").and_then(Value::as_str).or_else(texts)?;
     Some(clip(text, MESSAGE_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
+    use serde_json::json;
+    use std::io::Write;
+
+    const MAX: usize = 1_000_000;
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn offer(frame: &Value) -> Offer {
+        match from_control_plane(&gzip(&frame.to_string()), MAX).unwrap() {
+            FromControlPlane::Reconfigure(offer) => *offer,
+            FromControlPlane::Ignored { kind } => panic!("ignored {kind}"),
+        }
+    }
+
+    /// `kong-hybrid.md` 1.4.
+    #[test]
+    fn basic_info_says_what_a_node_has_and_none_of_its_secrets() {
+        let frame = json!({"type": "basic_info",
+            "plugins": [{"name": "acl", "version": "3.9.1"}, {"name": "my-plugin"}, {"version": "1"}],
+            "process_conf": {"role": "data_plane", "prefix": "/usr/local/kong", "cluster_max_payload": 16_777_216,
+                "konnect_mode": false, "cluster_dp_labels": ["region:eu"], "cluster_cert_key": "******"},
+            "filters": {"waf": {"name": "waf"}}, "labels": {"region": "eu", "tier": "edge"}});
+        let FromNode::BasicInfo(info) = from_node(frame.to_string().as_bytes()).unwrap() else {
+            panic!("basic info")
+        };
+        assert_eq!(info.labels.get("tier").map(String::as_str), Some("edge"));
+        assert_eq!(info.plugins.len(), 2);
+        assert_eq!(
+            (info.plugins[1].name.as_str(), &info.plugins[1].version),
+            ("my-plugin", &None)
+        );
+        assert_eq!(info.filters, ["waf"]);
+        let settings: Vec<_> = info
+            .settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(
+            settings,
+            ["cluster_max_payload=16777216", "konnect_mode=false", "role=data_plane"]
+        );
+    }
+
+    #[test]
+    fn a_small_basic_info_is_enough() {
+        let FromNode::BasicInfo(info) = from_node(br#"{"type":"basic_info","plugins":{}}"#).unwrap() else {
+            panic!()
+        };
+        assert_eq!((info.plugins.len(), info.labels.len(), info.settings.len()), (0, 0, 0));
+    }
+
+    /// `kong-hybrid.md` 1.7.
+    #[test]
+    fn an_error_names_the_entity_and_the_field() {
+        let frame = json!({"type": "error", "error": {"name": "declarative configuration parse failure",
+            "source": "kong.db.declarative.parse_table", "message": "declarative config is invalid: ...",
+            "config_hash": "c6ee22cecbb5f8a7714966db3931b7b1", "code": 14, "fields": {},
+            "flattened_errors": [{"entity_type": "service", "entity_id": "11", "entity_name": "orders",
+                "errors": [{"type": "field", "field": "host", "message": "required field missing"}]}]}});
+        let FromNode::Error(failure) = from_node(frame.to_string().as_bytes()).unwrap() else {
+            panic!("an error")
+        };
+        assert_eq!(failure.version.unwrap().as_str(), "c6ee22cecbb5f8a7714966db3931b7b1");
+        assert_eq!(failure.name.as_deref(), Some("declarative configuration parse failure"));
+        let [entity] = failure.entities.as_slice() else {
+            panic!("one entity")
+        };
+        assert_eq!(
+            (entity.name.as_deref(), entity.field.as_deref()),
+            (Some("orders"), Some("host"))
+        );
+        assert_eq!(entity.message.as_deref(), Some("required field missing"));
+    }
+
+    #[test]
+    fn an_offer_states_a_hash_and_has_one() {
+        let table = json!({"_format_version": "3.0", "services": [{"id": "1", "port": 80}],
+            "parameters": [{"key": "other", "value": "x"}, {"key": "cluster_id", "value": "3a4b", "created_at": null}]});
+        let recomputed = table_hashes(table.as_object().unwrap()).config;
+        let frame = json!({"type": "reconfigure", "timestamp": 1_763_628_001.417,
+            "config_hash": recomputed.as_str(), "config_table": table});
+        let offer = offer(&frame);
+        assert_eq!((offer.stated, offer.is_trimmed()), (Some(recomputed), Some(false)));
+        assert_eq!(offer.exported_at_ms, Some(1_763_628_001_417));
+        assert_eq!(offer.cluster_id.as_deref(), Some("3a4b"));
+        assert!(!offer.only_workspaces && offer.stated_sections.is_none());
+        assert_eq!(offer.json_bytes, frame.to_string().len() as u64);
+    }
+
+    #[test]
+    fn a_hash_of_another_algorithm_tells_nothing_of_trimming() {
+        let with = |hash: Option<&str>| offer(&json!({"type": "reconfigure", "config_hash": hash, "config_table": {}}));
+        assert_eq!(with(None).is_trimmed(), None);
+        assert_eq!(with(None).reported_as().as_str(), "00000000000000000000000000000000");
+        assert_eq!(
+            with(Some("1f74d9c7023b53991f74d9c7023b5399")).is_trimmed(),
+            None,
+            "twice the same half"
+        );
+        assert_eq!(with(Some("c6ee22cecbb5f8a7714966db3931b7b1")).is_trimmed(), Some(true));
+        assert_eq!(with(Some("too short")).stated, None);
+    }
+
+    #[test]
+    fn nothing_but_workspaces_is_reported_as_zeros() {
+        let hash = "f9a3b5ab68128f93d9e82ff8398b463e";
+        let with = |table: Value| offer(&json!({"type": "reconfigure", "config_hash": hash, "config_table": table}));
+        let workspaces =
+            json!({"_format_version": "3.0", "_transform": false, "workspaces": [{"id": "1"}], "services": {}});
+        assert!(with(workspaces).reported_as().is_zeros());
+        assert_eq!(
+            with(json!({"workspaces": [{"id": "1"}], "parameters": [{"key": "x"}]}))
+                .reported_as()
+                .as_str(),
+            hash
+        );
+    }
+
+    #[test]
+    fn frames_that_are_none_are_refused_with_a_reason() {
+        let check = |payload: &[u8], max, why: &str| {
+            let error = from_control_plane(payload, max).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        };
+        check(b"{}", MAX, "gzip");
+        check(&gzip("[]"), MAX, "not an object");
+        check(&gzip("{"), MAX, "EOF");
+        check(&gzip(r#"{"type":"reconfigure"}"#), MAX, "without a configuration");
+        check(&gzip(&" ".repeat(101)), 100, "more than 100 bytes");
+        check(&gzip(&"[".repeat(5_000)), MAX, "recursion");
+        assert!(matches!(
+            from_control_plane(&gzip(r#"{"type":"x"}"#), MAX),
+            Ok(FromControlPlane::Ignored { .. })
+        ));
+        assert!(from_node(b"\xff").is_err() && from_node(br#"{"type":"x"}"#).is_err());
+        assert!(heartbeat(&[b'0'; 31]).is_err() && heartbeat(&[0xff; 32]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_is_too_strange(payload in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {
+            _ = (from_node(&payload), from_control_plane(&payload, MAX), heartbeat(&payload));
+            _ = (from_node(text.as_bytes()), from_control_plane(&gzip(&text), MAX));
+            let table = json!({"services": [text], "routes": text});
+            _ = offer(&json!({"type": "reconfigure", "config_hash": text, "config_table": table}));
+        }
+    }
+}

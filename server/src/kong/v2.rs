@@ -245,3 +245,199 @@ fn capabilities(fields: &Map<String, Value>) -> Vec<String> {
     let names = elements(fields, "rpc_capabilities").iter().filter_map(Value::as_str);
     names.map(|name| clip(name, NAME_MAX)).take(CAPABILITIES_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const MAX: usize = 1_000_000;
+
+    fn plain(message: &Value) -> Message {
+        let (mut messages, _) = decode(message.to_string().as_bytes(), Encoding::Plain, MAX).unwrap();
+        assert_eq!(messages.len(), 1);
+        messages.remove(0)
+    }
+
+    #[track_caller]
+    fn refused(payload: &[u8], encoding: Encoding, why: &str) {
+        let error = decode(payload, encoding, 1_000).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+
+    /// `kong-hybrid.md` 2.3.
+    #[test]
+    fn the_check_vector_is_a_snappy_block() {
+        let block = [b"\x26\x94".as_slice(), br#"{"jsonrpc":"2.0","id":1,"result":true}"#].concat();
+        assert_eq!(decode(&block, Encoding::Snappy, MAX), Ok((vec![Message::Done], 38)));
+    }
+
+    /// `kong-hybrid.md` 2.2.
+    #[test]
+    fn a_hello_says_who_it_is() {
+        let labels = ["region:eu", "url:http://x"];
+        let parameters = json!({
+            "rpc_capabilities": ["kong.sync.v2"], "rpc_frame_encodings": ["x-snappy-framed"],
+            "kong_version": "3.10.0", "kong_hostname": "dp-eu-1", "kong_node_id": "5a7b1c34",
+            "kong_conf": {"role": "data_plane", "cluster_dp_labels": labels, "cluster_cert_key": "******"},
+        });
+        let hello = plain(&json!({"id": 1, "method": "kong.meta.v1.hello", "params": [parameters]}));
+        let Message::Hello(hello) = hello else {
+            panic!("a hello")
+        };
+        assert_eq!(hello.node_id.as_deref(), Some("5a7b1c34"));
+        assert_eq!(
+            hello.labels.get("url").map(String::as_str),
+            Some("http://x"),
+            "split at the first colon"
+        );
+        assert_eq!(hello.capabilities, ["kong.sync.v2"]);
+        assert_eq!(hello.settings.len(), 1);
+        let welcome =
+            plain(&json!({"id": 1, "result": {"rpc_capabilities": {}, "rpc_frame_encoding": "x-snappy-framed"}}));
+        assert_eq!(welcome, Message::Welcome { capabilities: vec![] });
+    }
+
+    #[test]
+    fn versions_are_texts_or_numbers() {
+        let asked = |version: Value| {
+            plain(&json!({"id": 7, "method": "kong.sync.v2.get_delta", "params": [{"default": {"version": version}}]}))
+        };
+        let version = "00000000000000000000000000000012".parse().unwrap();
+        assert_eq!(asked(json!(12)), Message::GetDelta { id: Some(7), version });
+        let token = "v02_000000000000000000000000002a";
+        assert_eq!(
+            asked(json!(token)),
+            Message::GetDelta {
+                id: Some(7),
+                version: token.parse().unwrap()
+            }
+        );
+        let report = json!({"method": "kong.sync.v2.get_delta", "params": [{"default": {"version": 12}}]});
+        assert_eq!(plain(&report), Message::GetDelta { id: None, version });
+        let notify =
+            json!({"id": 0, "method": "kong.sync.v2.notify_new_version", "params": [{"default": {"new_version": 12}}]});
+        assert_eq!(plain(&notify), Message::NewVersion { version });
+    }
+
+    /// `kong-hybrid.md` 2.4, and 3.9's `wipe`.
+    #[test]
+    fn an_answer_has_deltas_or_none() {
+        let answer = |default: Value| plain(&json!({"id": 0, "result": {"default": default}}));
+        let none = |full| Message::Deltas {
+            id: Some(0),
+            full,
+            deltas: vec![],
+        };
+        assert_eq!(answer(json!({"deltas": {}, "full_sync": false})), none(false));
+        assert_eq!(answer(json!({"deltas": [], "wipe": true})), none(true));
+        let version = "v02_000000000000000000000000002a";
+        let delta = |entity: Value| -> Value {
+            json!({"type": "services", "version": version, "ws_id": "w", "pk": {"id": "1"}, "entity": entity})
+        };
+        let both =
+            answer(json!({"deltas": [delta(json!({"id": "1", "port": 1})), delta(json!(null))], "full_sync": false}));
+        let Message::Deltas { deltas, .. } = both else {
+            panic!("deltas")
+        };
+        assert_eq!(
+            deltas
+                .iter()
+                .map(|delta| (delta.primary_key.as_str(), delta.entity.is_some()))
+                .collect::<Vec<_>>(),
+            [("1", true), ("1", false)]
+        );
+        let parameter = json!({"type": "parameters", "version": 1, "entity": {"key": "cluster_id", "value": "x"}});
+        let Message::Deltas { deltas, .. } = answer(json!({"deltas": [parameter], "wipe": true})) else {
+            panic!()
+        };
+        assert_eq!(deltas[0].primary_key, "cluster_id");
+    }
+
+    #[test]
+    fn a_validation_error_names_the_version_where_it_knows_it() {
+        let error = json!({"name": "sync deltas parse failure", "message": "sync deltas is invalid: ...",
+            "flattened_errors": [{"entity_type": "route", "entity_id": "2", "errors": {}}]});
+        let report = |version: &str| {
+            let parameters = json!({"version": version, "error": error});
+            let method = "kong.sync.v2.notify_validation_error";
+            match plain(&json!({"method": method, "params": [parameters]})) {
+                Message::ValidationError(failure) => *failure,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(report("v02_000000000000000000000000002b").version.is_some());
+        let unknown = report("v02_deltas_have_no_latest_version_field");
+        assert_eq!((unknown.version, unknown.entities.len()), (None, 1));
+    }
+
+    #[test]
+    fn errors_batches_and_other_methods_are_understood() {
+        let error =
+            json!({"id": 3, "error": {"code": -32000, "message": "default namespace does not exist inside params"}});
+        assert!(matches!(plain(&error), Message::Error { code: -32000, .. }));
+        let other = json!({"id": 3, "method": "kong.debug.log_level.v1.get_log_level"});
+        assert!(matches!(plain(&other), Message::Other { .. }));
+        let batch = json!([{"id": 1, "result": true}, {"id": 2, "result": null}]);
+        assert_eq!(
+            decode(batch.to_string().as_bytes(), Encoding::Plain, MAX)
+                .unwrap()
+                .0
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn frames_that_are_none_are_refused_with_a_reason() {
+        refused(b"[]", Encoding::Plain, "empty batch");
+        refused(b"{}", Encoding::Plain, "neither");
+        refused(b"[1]", Encoding::Plain, "no object");
+        refused(&[b' '; 1_001], Encoding::Plain, "more than 1000");
+        refused(b"", Encoding::Snappy, "snappy");
+        refused(
+            br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[]}"#,
+            Encoding::Plain,
+            "without parameters",
+        );
+        refused(
+            br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[{}]}"#,
+            Encoding::Plain,
+            "without a version",
+        );
+        refused(
+            br#"{"id":1,"result":{"default":{"deltas":[{"type":"x","version":1}]}}}"#,
+            Encoding::Plain,
+            "without a key",
+        );
+    }
+
+    #[test]
+    fn a_block_that_claims_more_than_it_can_hold_takes_no_memory() {
+        // 64 MiB claimed by five bytes.
+        let claim = [0x80, 0x80, 0x80, 0x20, 0x00];
+        assert!(
+            decode(&claim, Encoding::Snappy, 1 << 30)
+                .unwrap_err()
+                .contains("cannot hold")
+        );
+        refused(&claim, Encoding::Snappy, "more than 1000");
+        let zeros = snap::raw::Encoder::new().compress_vec(&vec![b' '; 900_000]).unwrap();
+        assert!(
+            decode(&zeros, Encoding::Snappy, MAX).unwrap_err().contains("EOF"),
+            "the densest block is let through"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_is_too_strange(payload in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {
+            for encoding in [Encoding::Plain, Encoding::Snappy] {
+                _ = decode(&payload, encoding, MAX);
+            }
+            let block = snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
+            prop_assert_eq!(decode(&block, Encoding::Snappy, MAX), decode(text.as_bytes(), Encoding::Plain, MAX));
+        }
+    }
+}
