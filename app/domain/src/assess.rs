@@ -1,1 +1,488 @@
-//! To be written next.
+//! The verdict: one pure function of what is known about a node, the ledger of its control plane, policy and a moment.
+//!
+//! The precedence is that of DESIGN.md section 4 as it stands there; each step below carries its number. Every
+//! comparison with time goes through [`Horizon`], which remembers the next moment at which the answer could change by
+//! time alone: who keeps answers in memory looks again then, and not before.
+
+use crate::fact::{ConfigRef, Scope, Source, SyncMode, SyncStatus};
+use crate::id::Ordinal;
+use crate::ledger::Ledger;
+use crate::node::{Node, Stream};
+use crate::policy::{Policy, disconnected_after, late_after, never_seen_after};
+use crate::time::{HOUR, MINUTE, Timestamp};
+use crate::verdict::{
+    BehindCause, ConfigState, ConnectionWord, Connectivity, CurrentBy, EmptyProof, Gone, Missing, Overlay, Overlays,
+    Unproven, UnrecognizedCause, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+/// Spans of blindness that are remembered of a source; older ones are forgotten first.
+const BLIND_SPANS_MAX: usize = 64;
+
+/// A source of one control plane: its pace, and when it was blind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// Which.
+    pub source: Source,
+    /// Milliseconds between two reports of one node.
+    pub interval_ms: i64,
+    /// When it began to listen; `None` if it was never said.
+    pub began_at: Option<Timestamp>,
+    /// Spans in which it was blind, oldest first; the last one may be open.
+    pub blind: Vec<(Timestamp, Option<Timestamp>)>,
+    /// Why it is blind.
+    pub blind_reason: Option<crate::id::Line>,
+    /// The last fact that it brought.
+    pub last_fact_at: Option<Timestamp>,
+}
+
+impl SourceState {
+    /// A source that was not heard of before.
+    #[must_use]
+    pub const fn new(source: Source, interval_ms: i64) -> Self {
+        Self { source, interval_ms, began_at: None, blind: Vec::new(), blind_reason: None, last_fact_at: None }
+    }
+
+    /// It listens from here on.
+    pub fn begin(&mut self, at: Timestamp, interval_ms: i64) {
+        self.interval_ms = interval_ms;
+        self.blind_reason = None;
+        if let Some((from, until @ None)) = self.blind.last_mut() {
+            *until = Some(at.max(*from));
+        }
+        self.began_at = Some(at);
+    }
+
+    /// It is blind from here on.
+    pub fn stop(&mut self, at: Timestamp, why: crate::id::Line) {
+        self.blind_reason = Some(why);
+        if self.blind_since().is_none() {
+            self.blind.push((at, None));
+            if self.blind.len() > BLIND_SPANS_MAX {
+                self.blind.remove(0);
+            }
+        }
+    }
+
+    /// Since when it is blind.
+    #[must_use]
+    pub fn blind_since(&self) -> Option<Timestamp> {
+        self.blind.last().filter(|(_, until)| until.is_none()).map(|(from, _)| *from)
+    }
+
+    /// Milliseconds between `from` and `until` in which it was blind.
+    #[must_use]
+    pub fn blind_between(&self, from: Timestamp, until: Timestamp) -> i64 {
+        let overlap = |(begin, end): &(Timestamp, Option<Timestamp>)| {
+            end.unwrap_or(until).min(until).since((*begin).max(from)).max(0)
+        };
+        self.blind.iter().map(overlap).sum()
+    }
+}
+
+/// What is asked of time: is it past this moment, and if not, when will it be?
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    now: Timestamp,
+    next: Option<Timestamp>,
+}
+
+impl Horizon {
+    /// A horizon that nothing was asked of.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self { now, next: None }
+    }
+
+    /// The first moment at which an answer may change by time alone.
+    #[must_use]
+    pub const fn next(&self) -> Option<Timestamp> {
+        self.next
+    }
+
+    /// Whether `now` is after `moment`; if not, the first millisecond at which it is gets remembered.
+    pub fn past(&mut self, moment: Timestamp) -> bool {
+        let past = self.now > moment;
+        if !past {
+            let then = moment.plus(1);
+            self.next = Some(self.next.map_or(then, |next| next.min(then)));
+        }
+        past
+    }
+}
+
+/// A verdict, what decided, and when to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// The answer.
+    pub verdict: Verdict,
+    /// The source that decided.
+    pub source: Option<Source>,
+    /// The first moment at which time alone may change the answer.
+    pub recheck_at: Option<Timestamp>,
+}
+
+/// What a verdict is made of, beside the node itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The ledger of the node's control plane.
+    pub ledger: &'a Ledger,
+    /// The sources that watch it.
+    pub sources: &'a [SourceState],
+    /// Since when the control plane does not answer, though another target does.
+    pub down_since: Option<Timestamp>,
+    /// The thresholds.
+    pub policy: &'a Policy,
+}
+
+impl Known<'_> {
+    fn source(&self, source: Source) -> Option<&SourceState> {
+        self.sources.iter().find(|state| state.source == source)
+    }
+
+    fn interval_ms(&self, source: Source) -> i64 {
+        self.source(source).map_or(self.policy.report_interval_ms, |state| state.interval_ms)
+    }
+}
+
+/// The verdict for one node at one moment. It cannot fail, cannot wait, cannot look anything up.
+#[must_use]
+pub fn assess(node: &Node, known: &Known<'_>, now: Timestamp) -> Assessment {
+    let mut horizon = Horizon::new(now);
+    let deciding = deciding_stream(node, known, &mut horizon);
+    let connectivity = connectivity(node, deciding, known, &mut horizon);
+    let config = config_state(node, deciding, connectivity, known, &mut horizon);
+    let verdict =
+        Verdict { connectivity, config, overlays: overlays(node, deciding, connectivity, known, &mut horizon) };
+    Assessment { verdict, source: deciding.map(|stream| stream.source), recheck_at: horizon.next() }
+}
+
+/// The moment until which a stream may be silent for `allowed_ms` of the time in which its source listened
+/// (DESIGN 5.9): blindness since the last report does not count.
+fn silent_until(stream: &Stream, allowed_ms: i64, known: &Known<'_>, now: Timestamp) -> Timestamp {
+    let blind_ms = known.source(stream.source).map_or(0, |state| state.blind_between(stream.last_at, now));
+    stream.last_at.plus(allowed_ms).plus(blind_ms)
+}
+
+/// Whether a source cannot tell silence from deafness: it is blind, or began to listen less than an interval ago and
+/// has not heard the node since.
+fn deaf_since(stream: &Stream, known: &Known<'_>, horizon: &mut Horizon) -> Option<Timestamp> {
+    let state = known.source(stream.source)?;
+    if let Some(blind_since) = state.blind_since() {
+        return Some(blind_since);
+    }
+    let began_at = state.began_at.filter(|began_at| *began_at > stream.last_at)?;
+    let blind_from = state.blind.last().map_or(began_at, |(from, _)| *from);
+    (!horizon.past(began_at.plus(state.interval_ms))).then_some(blind_from)
+}
+
+/// The stream that decides: the best source that is not past `late`; where all are, the one heard last (DESIGN 5.8).
+fn deciding_stream<'a>(node: &'a Node, known: &Known<'_>, horizon: &mut Horizon) -> Option<&'a Stream> {
+    let telling = |stream: &&Stream| stream.source != Source::AccessLog;
+    let fresh = node.streams.iter().filter(telling).find(|stream| {
+        let late_at = silent_until(stream, late_after(known.interval_ms(stream.source)), known, horizon.now);
+        deaf_since(stream, known, horizon).is_none() && !horizon.past(late_at)
+    });
+    fresh.or_else(|| {
+        node.streams.iter().filter(telling).max_by_key(|stream| (stream.last_at, 255 - stream.source.rank()))
+    })
+}
+
+/// First axis (DESIGN 4).
+fn connectivity(node: &Node, deciding: Option<&Stream>, known: &Known<'_>, horizon: &mut Horizon) -> Connectivity {
+    let Some(stream) = deciding else {
+        return unreported(node, known, horizon);
+    };
+    let since = stream.last_at;
+    if node.retired_at.is_some_and(|retired_at| retired_at >= since) {
+        return Connectivity::Gone { since, why: Gone::Retired };
+    }
+    if let Some(since) = deaf_since(stream, known, horizon) {
+        return Connectivity::Unobserved { since };
+    }
+    let interval_ms = known.interval_ms(stream.source);
+    let now = horizon.now;
+    let policy = known.policy;
+    let closed_at = node.link.as_ref().and_then(|link| link.closed_at).filter(|closed_at| *closed_at >= since);
+    let lost = closed_at.is_some_and(|closed_at| horizon.past(closed_at.plus(policy.reconnect_ms)));
+    if !lost && !horizon.past(silent_until(stream, disconnected_after(interval_ms), known, now)) {
+        let late = closed_at.is_some() || horizon.past(silent_until(stream, late_after(interval_ms), known, now));
+        return if late {
+            Connectivity::Late { since }
+        } else {
+            Connectivity::Connected { since: stream.unbroken_since }
+        };
+    }
+    if node.replaced_at.is_some_and(|replaced_at| replaced_at >= since) {
+        return Connectivity::Gone { since, why: Gone::Replaced };
+    }
+    let ephemeral = policy.ephemeral_label.as_ref().is_some_and(|(key, value)| {
+        node.attributes.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value.as_str())
+    });
+    if ephemeral && horizon.past(silent_until(stream, policy.gone_ephemeral_ms, known, now)) {
+        return Connectivity::Gone { since, why: Gone::Ephemeral };
+    }
+    if horizon.past(silent_until(stream, policy.gone_ms, known, now)) {
+        return Connectivity::Gone { since, why: Gone::Silent };
+    }
+    Connectivity::Disconnected { since }
+}
+
+/// First axis of a node that said hello, or that an inventory names, and never reported.
+fn unreported(node: &Node, known: &Known<'_>, horizon: &mut Horizon) -> Connectivity {
+    let since = node.first_seen_at;
+    if node.retired_at.is_some_and(|retired_at| retired_at >= since) {
+        return Connectivity::Gone { since, why: Gone::Retired };
+    }
+    if horizon.past(since.plus(known.policy.gone_ms)) {
+        return Connectivity::Gone { since, why: Gone::Silent };
+    }
+    if horizon.past(since.plus(never_seen_after(known.policy.report_interval_ms))) {
+        return Connectivity::NeverSeen { since };
+    }
+    let link = node.link.as_ref();
+    match link.is_some_and(|link| link.opened_at.is_some() && link.closed_at.is_none()) {
+        true => Connectivity::Connected { since },
+        false => Connectivity::Late { since },
+    }
+}
+
+/// Second axis (DESIGN 4).
+fn config_state(
+    node: &Node,
+    deciding: Option<&Stream>,
+    connectivity: Connectivity,
+    known: &Known<'_>,
+    horizon: &mut Horizon,
+) -> ConfigState {
+    let ledger = known.ledger;
+    let cohort = node.cohort();
+    let run = deciding.and_then(|stream| stream.run.as_ref());
+    let meant = run.and_then(|run| ledger.meaning(&run.config, &cohort, horizon.now));
+    let running = meant.map(|alias| alias.ordinal);
+    let at_head = running.is_some() && running == ledger.head().map(|head| head.ordinal);
+
+    // 2. Withheld, unless at the head.
+    if let Some(said) = &node.status
+        && let (SyncStatus::Withheld { reason, .. }, false) = (&said.what, at_head)
+    {
+        return ConfigState::Incompatible { reason: *reason, since: said.since, running };
+    }
+    // 3. Refused, and nothing applied since.
+    if let Some(rejected) = rejected(node, deciding, running, at_head, ledger, horizon.now) {
+        return rejected;
+    }
+    // 1. Nothing to judge by.
+    let (Some(stream), Some(run)) = (deciding, run) else {
+        return ConfigState::Unknown { missing: Missing::Report };
+    };
+    // 4. Zeros.
+    if run.config.is_zeros() {
+        return zeros(node, run.since, running, at_head, ledger);
+    }
+    // 5.4, before the ledger: it was current when the expected hash moved, and repeats what it repeated then.
+    if let Some(movement) = ledger.unproven_since(&run.config, &cohort, run.since) {
+        return ConfigState::UnprovenAlias { running: movement.from, since: movement.at, why: movement.why };
+    }
+    match meant {
+        // 5. Resolved.
+        Some(alias) if alias.unproven == Some(Unproven::ReplicasDiffer) && at_head => {
+            ConfigState::UnprovenAlias { running: alias.ordinal, since: alias.since, why: Unproven::ReplicasDiffer }
+        }
+        Some(alias) => resolved(node, stream, alias.ordinal, known, horizon),
+        // 6. Not resolved.
+        None => unresolved(node, run.from_current, run.since, connectivity, known, horizon),
+    }
+}
+
+fn rejected(
+    node: &Node,
+    deciding: Option<&Stream>,
+    running: Option<Ordinal>,
+    at_head: bool,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> Option<ConfigState> {
+    let failure = node.failure.as_ref()?;
+    let run = deciding.and_then(|stream| stream.run.as_ref());
+    let applied_since = run.is_some_and(|run| run.since > failure.last_at);
+    let refused_config = failure.what.refused.as_ref();
+    let refused = refused_config.and_then(|config| ledger.meaning(config, &node.cohort(), now));
+    let refused = refused.map(|alias| alias.ordinal);
+    let head = ledger.head().map(|head| head.ordinal);
+    let runs_refused = run.is_some_and(|run| refused_config == Some(&run.config));
+    let newest = refused_config.is_none() || refused.is_none() || refused == head;
+    if applied_since || runs_refused || !newest || (at_head && refused_config.is_none()) {
+        return None;
+    }
+    Some(ConfigState::Rejected { since: failure.since, running, refused: refused.or(head) })
+}
+
+fn zeros(node: &Node, since: Timestamp, running: Option<Ordinal>, at_head: bool, ledger: &Ledger) -> ConfigState {
+    if let (Some(running), true) = (running, at_head) {
+        let published_at = ledger.version(running).map_or(since, |version| version.published_at);
+        return ConfigState::Current { running, how: CurrentBy::Empty, since: since.max(published_at) };
+    }
+    let not_ready = node.ready.as_ref().filter(|ready| !ready.what);
+    if let Some(not_ready) = not_ready {
+        return ConfigState::Empty { since: since.min(not_ready.since), proof: EmptyProof::NotReady };
+    }
+    let compatible = node.status.as_ref().is_some_and(|status| status.what == SyncStatus::Normal);
+    if compatible && !node.ever_configured {
+        return ConfigState::Empty { since, proof: EmptyProof::NeverConfigured };
+    }
+    ConfigState::Unknown { missing: Missing::ProofOfEmptiness }
+}
+
+fn resolved(node: &Node, stream: &Stream, running: Ordinal, known: &Known<'_>, horizon: &mut Horizon) -> ConfigState {
+    let ledger = known.ledger;
+    let Some(run) = stream.run.as_ref() else { return ConfigState::Unknown { missing: Missing::Report } };
+    let (Some(standing), Some(head)) = (ledger.standing(running), ledger.head()) else {
+        return ConfigState::Unknown { missing: Missing::Version };
+    };
+    if standing.ahead {
+        // Above the head by a word that is newer than the report (DESIGN 5.7); until then it is on its way.
+        let told = ledger.heard_at().is_some_and(|heard_at| heard_at > run.since);
+        if told {
+            let since = ledger.last_word_at().map_or(run.since, |told_at| told_at.max(run.since));
+            return ConfigState::Ahead { running, since };
+        }
+        return ConfigState::Propagating { running: Some(running), behind: 0, since: run.since };
+    }
+    let Some(missed_since) = standing.since else {
+        let expected = ledger.expected(&node.cohort());
+        let how = if running != head.ordinal {
+            CurrentBy::NoOp
+        } else if head.reverts_to.is_some() && run.since < head.published_at {
+            CurrentBy::Revert
+        } else if expected.is_none_or(|expected| *expected == run.config) || same_version_token(&run.config, head) {
+            CurrentBy::Version
+        } else {
+            CurrentBy::Alias
+        };
+        let reached_since = match how {
+            CurrentBy::NoOp => ledger.version(running).map_or(run.since, |version| version.published_at),
+            CurrentBy::Version | CurrentBy::Alias | CurrentBy::Revert | CurrentBy::Empty => head.published_at,
+        };
+        return ConfigState::Current { running, how, since: run.since.max(reached_since) };
+    };
+    let (behind, since) = (standing.behind, missed_since);
+    if !horizon.past(since.plus(ledger.propagation_ms(known.policy))) {
+        return ConfigState::Propagating { running: Some(running), behind, since };
+    }
+    let cause = if standing.reverted {
+        BehindCause::Reverted
+    } else if stream.last_at < since {
+        BehindCause::Away
+    } else {
+        BehindCause::NotReached
+    };
+    ConfigState::Behind { running, behind, since, cause }
+}
+
+/// A node that repeats the version's own token runs the version itself, whatever hash is expected beside it.
+fn same_version_token(config: &ConfigRef, version: &crate::ledger::Version) -> bool {
+    version.token.as_ref().is_some_and(|token| token.as_str() == config.as_str())
+}
+
+fn unresolved(
+    node: &Node,
+    from_current: bool,
+    since: Timestamp,
+    connectivity: Connectivity,
+    known: &Known<'_>,
+    horizon: &mut Horizon,
+) -> ConfigState {
+    let ledger = known.ledger;
+    if ledger.head().is_none() {
+        return ConfigState::Unknown { missing: Missing::Version };
+    }
+    let told = ledger.heard_at().is_some_and(|heard_at| heard_at > since);
+    let heard = connectivity.word() == ConnectionWord::Connected;
+    let waiting = !told && !horizon.past(since.plus(known.policy.word_wait_ms));
+    if from_current && heard && waiting {
+        return ConfigState::Propagating { running: None, behind: 0, since };
+    }
+    if told || (ledger.inferred() && !waiting) {
+        let cause = match node.started_without_control_plane {
+            true => UnrecognizedCause::OwnOrFallback,
+            false => UnrecognizedCause::Unknown,
+        };
+        return ConfigState::Unrecognized { since, cause };
+    }
+    ConfigState::Unknown { missing: Missing::Version }
+}
+
+fn overlays(
+    node: &Node,
+    deciding: Option<&Stream>,
+    connectivity: Connectivity,
+    known: &Known<'_>,
+    horizon: &mut Horizon,
+) -> Overlays {
+    let policy = known.policy;
+    let away = connectivity.word() == ConnectionWord::Disconnected;
+    let serves = deciding.and_then(|stream| stream.run.as_ref()).is_some_and(|run| !run.config.is_zeros());
+    let cached = away && serves;
+    let attributes = &node.attributes;
+    let mut ends_soon = |at: Option<Timestamp>| at.is_some_and(|at| horizon.past(at.plus(-policy.expiring_ms)));
+    let cert_expiring = ends_soon(attributes.certificate_expires_at);
+    let license_expiring = ends_soon(attributes.license_expires_at);
+    let license_ended = attributes.license_expires_at.is_some_and(|at| horizon.past(at));
+    let polled = |stream: &Stream| matches!(stream.source, Source::AdminApi | Source::Konnect);
+    let poll_only = !node.streams.is_empty() && node.streams.iter().all(polled);
+    let served_at = node.streams.iter().find(|stream| stream.source == Source::AccessLog).map(|stream| stream.last_at);
+    let heard = connectivity.word() == ConnectionWord::Connected;
+    let serving =
+        !heard && served_at.is_some_and(|at| !horizon.past(at.plus(late_after(known.interval_ms(Source::AccessLog)))));
+    Overlays::NONE
+        .with_if(cached, Overlay::Cached)
+        .with_if(cached && license_ended, Overlay::RestartUnsafe)
+        .with_if(poll_only, Overlay::PollOnly)
+        .with_if(attributes.sync_mode == Some(SyncMode::FellBack), Overlay::FellBackToFullSync)
+        .with_if(cert_expiring, Overlay::CertExpiring)
+        .with_if(license_expiring, Overlay::LicenseExpiring)
+        .with_if(node.clock_skew_ms.is_some_and(|skew| skew.abs() > policy.clock_skew_ms), Overlay::ClockSkew)
+        .with_if(flapping(node, policy, horizon), Overlay::Flapping)
+        .with_if(has_twin(node, horizon), Overlay::DuplicateId)
+        .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
+        .with_if(serving, Overlay::ServingWhileSilent)
+}
+
+/// The node's connection opened again and again within an hour.
+fn flapping(node: &Node, policy: &Policy, horizon: &mut Horizon) -> bool {
+    let openings = node.link.iter().flat_map(|link| &link.openings);
+    let recent = openings.filter(|opening| !horizon.past(opening.plus(HOUR))).count();
+    u32::try_from(recent).unwrap_or(u32::MAX) >= policy.flapping_reconnects
+}
+
+/// Two machines take turns under one id: both reported within ten minutes (DESIGN 5.10).
+fn has_twin(node: &Node, horizon: &mut Horizon) -> bool {
+    node.twins.iter().any(|twin| twin.alternations > 1 && !horizon.past(twin.last_at.plus(10 * MINUTE)))
+}
+
+/// Two sources that are both heard name different versions, and have done so for a while (DESIGN 5.8).
+fn sources_disagree(node: &Node, known: &Known<'_>, horizon: &mut Horizon) -> bool {
+    let cohort: Scope = node.cohort();
+    let now = horizon.now;
+    let mut first: Option<(Option<Ordinal>, &Stream)> = None;
+    for stream in node.streams.iter().filter(|stream| stream.run.is_some()) {
+        let late_at = silent_until(stream, late_after(known.interval_ms(stream.source)), known, now);
+        if horizon.past(late_at) {
+            continue;
+        }
+        let version = stream.version(&cohort, known.ledger, now);
+        match first {
+            None => first = Some((version, stream)),
+            Some((before, other)) if before != version => {
+                let since = |stream: &Stream| stream.run.as_ref().map_or(stream.last_at, |run| run.since);
+                let both_since = since(stream).max(since(other));
+                if horizon.past(both_since.plus(known.policy.sources_disagree_ms)) {
+                    return true;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    false
+}

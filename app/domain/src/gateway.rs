@@ -19,7 +19,10 @@ pub struct NotAGatewayVersion;
 
 impl fmt::Display for NotAGatewayVersion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "a gateway version is two to four numbers with an optional suffix, as in 3.9.1 or 3.10.0.2, at most 64 characters")
+        write!(
+            out,
+            "a gateway version is two to four numbers with an optional suffix, as in 3.9.1 or 3.10.0.2, at most 64 characters"
+        )
     }
 }
 

@@ -53,7 +53,7 @@ impl ConfigHash {
     /// What the characters look like. Zeros win over decimal, decimal over doubled, doubled over MD5.
     #[must_use]
     pub fn kind(&self) -> HashKind {
-        let hex = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+        let hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
         if self.is_zeros() {
             HashKind::Zeros
         } else if self.0.starts_with(b"v02_") && hex(&self.0[4..]) {
@@ -160,7 +160,10 @@ mod tests {
         let (old, new) = (hash("v02_000000000000000000000000002a"), hash("v02_000000000000000000000000002b"));
         assert_eq!(old.order(&new), Some(Ordering::Less));
         assert_eq!(new.order(&old), Some(Ordering::Greater));
-        assert_eq!(hash("00000000000000000000000000000009").order(&hash("00000000000000000000000000000010")), Some(Ordering::Less));
+        assert_eq!(
+            hash("00000000000000000000000000000009").order(&hash("00000000000000000000000000000010")),
+            Some(Ordering::Less)
+        );
         assert_eq!(old.order(&hash("00000000000000000000000000000009")), None);
         assert_eq!(hash("6de1944179b6c16febb0a724310a4d49").order(&hash("f9a3b5ab68128f93d9e82ff8398b463e")), None);
         assert_eq!(ConfigHash::ZEROS.order(&ConfigHash::ZEROS), None);

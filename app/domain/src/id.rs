@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -134,10 +135,10 @@ impl Token {
     #[must_use]
     pub fn order(&self, other: &Self) -> Option<Ordering> {
         let hashes = (self.0.parse::<ConfigHash>(), other.0.parse::<ConfigHash>());
-        if let (Ok(mine), Ok(theirs)) = hashes {
-            if mine.is_token() || theirs.is_token() {
-                return mine.order(&theirs);
-            }
+        if let (Ok(mine), Ok(theirs)) = hashes
+            && (mine.is_token() || theirs.is_token())
+        {
+            return mine.order(&theirs);
         }
         let padded = |text: &str| text.len() >= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         (padded(&self.0) && padded(&other.0) && self.0.len() == other.0.len()).then(|| self.0.cmp(&other.0))
@@ -153,7 +154,24 @@ impl From<ConfigHash> for Token {
 /// The position of a version in its control plane's ledger: 1, 2, 3 … A name, not an order (DESIGN 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Ordinal(pub u32);
+pub struct Ordinal(NonZeroU32);
+
+impl Ordinal {
+    /// The ordinal of this number; 0, which is none, is taken for 1.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        match NonZeroU32::new(number) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
+    /// The number: 1, 2, 3 …
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+}
 
 impl fmt::Display for Ordinal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +186,7 @@ impl FromStr for Ordinal {
         let digits = text.strip_prefix('v').unwrap_or(text);
         let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         match digits.parse::<u32>() {
-            Ok(number) if all_digits && number > 0 => Ok(Self(number)),
+            Ok(number) if all_digits && number > 0 => Ok(Self::new(number)),
             _ => Err(NotAName("an ordinal is a whole number from 1, as in v12")),
         }
     }

@@ -1,1 +1,293 @@
-//! To be written next.
+//! What the facts about one node add up to: per source the runs of equal reports, its connection, and what was said of
+//! it. Folding is insensitive to repeats: only the first and the last of a run of equal reports matter.
+
+use crate::fact::{
+    ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Report, Scope, Source, SyncStatus,
+};
+use crate::id::{Line, NodeId, Ordinal};
+use crate::ledger::Ledger;
+use crate::policy::late_after;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Openings of a connection that are remembered: enough to see that a node comes and goes.
+const OPENINGS_MAX: usize = 8;
+/// Machines under one id that are remembered.
+const TWINS_MAX: usize = 4;
+
+/// An unbroken stay at one configuration, as one source tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What the node said that it runs.
+    pub config: ConfigRef,
+    /// First report of it.
+    pub since: Timestamp,
+    /// The node was heard without a gap before, and was current when it changed to this.
+    pub from_current: bool,
+}
+
+/// One source's view of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Which source.
+    pub source: Source,
+    /// First report of the present unbroken series.
+    pub unbroken_since: Timestamp,
+    /// Last report.
+    pub last_at: Timestamp,
+    /// What it runs.
+    pub run: Option<Run>,
+    /// What it ran before, with its last report.
+    pub before: Option<(ConfigRef, Timestamp)>,
+    /// The last report may be this much older than it says.
+    pub uncertain_ms: u32,
+}
+
+/// A node's connection, where it is seen itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The last opening.
+    pub opened_at: Option<Timestamp>,
+    /// The last end, where it was not opened since.
+    pub closed_at: Option<Timestamp>,
+    /// The last openings, newest last.
+    pub openings: Vec<Timestamp>,
+}
+
+/// Another machine under the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// Its hostname and address, and what else it said.
+    pub attributes: Attributes,
+    /// What it runs.
+    pub running: Option<ConfigRef>,
+    /// Its last report.
+    pub last_at: Timestamp,
+    /// How often reports changed over to it.
+    pub alternations: u32,
+}
+
+/// Something that was said of a node, and when it was first said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidSince<T> {
+    /// What.
+    pub what: T,
+    /// Since when, unbroken.
+    pub since: Timestamp,
+    /// The last time.
+    pub last_at: Timestamp,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// When we first heard of it.
+    pub first_seen_at: Timestamp,
+    /// What seldom changes.
+    pub attributes: Attributes,
+    /// What each source tells; at most one a source.
+    pub streams: Vec<Stream>,
+    /// Its connection, where that is seen.
+    pub link: Option<Link>,
+    /// What the control plane says of it.
+    pub status: Option<SaidSince<SyncStatus>>,
+    /// Its last refusal.
+    pub failure: Option<SaidSince<ApplyFailure>>,
+    /// Whether it says that it can serve.
+    pub ready: Option<SaidSince<bool>>,
+    /// Its clock minus ours at its last report.
+    pub clock_skew_ms: Option<i64>,
+    /// It had a configuration at some time.
+    pub ever_configured: bool,
+    /// It was first heard, or came back, while its control plane was away.
+    pub started_without_control_plane: bool,
+    /// Other machines under this id.
+    pub twins: Vec<Twin>,
+    /// A person took it out of the counts.
+    pub retired_at: Option<Timestamp>,
+    /// Another node came up with its hostname or address.
+    pub replaced_at: Option<Timestamp>,
+}
+
+impl Node {
+    /// A node that was just heard of.
+    #[must_use]
+    pub fn new(id: NodeId, at: Timestamp) -> Self {
+        Self {
+            id,
+            first_seen_at: at,
+            attributes: Attributes::default(),
+            streams: Vec::new(),
+            link: None,
+            status: None,
+            failure: None,
+            ready: None,
+            clock_skew_ms: None,
+            ever_configured: false,
+            started_without_control_plane: false,
+            twins: Vec::new(),
+            retired_at: None,
+            replaced_at: None,
+        }
+    }
+
+    /// The last report of any source.
+    #[must_use]
+    pub fn last_report_at(&self) -> Option<Timestamp> {
+        self.streams.iter().map(|stream| stream.last_at).max()
+    }
+
+    /// The cohort that it belongs to.
+    #[must_use]
+    pub fn cohort(&self) -> Scope {
+        self.attributes.cohort()
+    }
+
+    /// A name for people: its hostname, else its id.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.attributes.hostname.as_ref().map_or(self.id.as_str(), Line::as_str)
+    }
+
+    /// Takes in a report. One that is older than the last of its source changes nothing but what was never said.
+    pub fn report(&mut self, at: Timestamp, source: Source, interval_ms: i64, report: &Report, ledger: &Ledger) {
+        let newest = self.last_report_at().is_none_or(|last| at >= last);
+        if newest {
+            self.meet_twin(at, report);
+            self.attributes.update(&report.attributes, &self.id);
+            if let Some(clock) = report.node_clock {
+                self.clock_skew_ms = Some(clock.since(at));
+            }
+        } else {
+            let mut older = report.attributes.clone();
+            older.update(&self.attributes, &self.id);
+            self.attributes = older;
+        }
+        say(&mut self.status, report.status.as_ref(), at);
+        say(&mut self.ready, report.ready.as_ref(), at);
+        say(&mut self.failure, report.failure.as_ref(), at);
+        self.ever_configured |= report.running.as_ref().is_some_and(|config| !config.is_zeros());
+        let cohort = self.cohort();
+        let place = match self.streams.iter().position(|stream| stream.source == source) {
+            Some(place) => place,
+            None => {
+                let stream = Stream {
+                    source,
+                    unbroken_since: at,
+                    last_at: at,
+                    run: None,
+                    before: None,
+                    uncertain_ms: report.uncertain_ms,
+                };
+                self.streams.push(stream);
+                self.streams.sort_by_key(|stream| stream.source.rank());
+                self.streams.iter().position(|stream| stream.source == source).unwrap_or(0)
+            }
+        };
+        self.streams[place].report(at, interval_ms, report, &cohort, ledger);
+    }
+
+    /// Two machines that take turns under one id: neither replaces the other (DESIGN 5.10).
+    fn meet_twin(&mut self, at: Timestamp, report: &Report) {
+        let address = |attributes: &Attributes| (attributes.hostname.clone(), attributes.ip.clone());
+        let (mine, theirs) = (address(&self.attributes), address(&report.attributes));
+        let said_both = theirs.0.is_some() && theirs.1.is_some() && mine.0.is_some() && mine.1.is_some();
+        let repeats_id = report.attributes.hostname.as_ref().is_some_and(|name| name.as_str() == self.id.as_str());
+        if !said_both || mine == theirs || repeats_id {
+            return;
+        }
+        let last_at = self.last_report_at().unwrap_or(at);
+        let running = self.streams.iter().filter_map(|stream| stream.run.as_ref()).map(|run| run.config.clone()).next();
+        let back = self.twins.iter().position(|twin| address(&twin.attributes) == theirs);
+        let alternations = back.map_or(0, |place| self.twins.remove(place).alternations);
+        if self.twins.len() >= TWINS_MAX {
+            self.twins.remove(0);
+        }
+        let alternations = alternations.saturating_add(1);
+        self.twins.push(Twin { attributes: self.attributes.clone(), running, last_at, alternations });
+    }
+
+    /// Takes in what happened to its connection.
+    pub fn connect(&mut self, at: Timestamp, connection: &Connection) {
+        self.attributes.update(&connection.attributes, &self.id);
+        let link = self.link.get_or_insert(Link { opened_at: None, closed_at: None, openings: Vec::new() });
+        match &connection.event {
+            ConnectionEvent::Opened => {
+                if link.opened_at.is_none_or(|opened_at| at > opened_at) {
+                    link.opened_at = Some(at);
+                    link.openings.push(at);
+                    if link.openings.len() > OPENINGS_MAX {
+                        link.openings.remove(0);
+                    }
+                }
+                if link.closed_at.is_some_and(|closed_at| at >= closed_at) {
+                    link.closed_at = None;
+                }
+            }
+            ConnectionEvent::Closed(_) => {
+                if link.opened_at.is_none_or(|opened_at| at >= opened_at) {
+                    link.closed_at = Some(link.closed_at.map_or(at, |closed_at| closed_at.max(at)));
+                }
+            }
+            ConnectionEvent::Refused(_) | ConnectionEvent::Unreachable => {}
+        }
+    }
+}
+
+/// Keeps what is said, and since when it is said. Older words do not replace newer ones.
+fn say<T: Clone + PartialEq>(slot: &mut Option<SaidSince<T>>, said: Option<&T>, at: Timestamp) {
+    let Some(what) = said else { return };
+    match slot {
+        Some(said) if said.what == *what => {
+            said.last_at = said.last_at.max(at);
+            said.since = said.since.min(at);
+        }
+        Some(said) if at < said.last_at => {}
+        _ => *slot = Some(SaidSince { what: what.clone(), since: at, last_at: at }),
+    }
+}
+
+impl Stream {
+    fn report(&mut self, at: Timestamp, interval_ms: i64, report: &Report, cohort: &Scope, ledger: &Ledger) {
+        if at < self.last_at {
+            return;
+        }
+        let unbroken = at.since(self.last_at) <= late_after(interval_ms);
+        if !unbroken {
+            self.unbroken_since = at;
+        }
+        let same_moment = at == self.last_at && self.run.as_ref().is_some_and(|run| run.since == at);
+        let last_at = std::mem::replace(&mut self.last_at, at);
+        self.uncertain_ms = report.uncertain_ms;
+        let Some(config) = &report.running else { return };
+        match &mut self.run {
+            Some(run) if run.config == *config => {}
+            // Two configurations in one moment: the order of arrival must not decide, so the text does.
+            Some(run) if same_moment => {
+                if *config > run.config {
+                    run.config = config.clone();
+                }
+            }
+            Some(run) => {
+                let was_current = ledger
+                    .meaning(&run.config, cohort, last_at)
+                    .is_some_and(|alias| ledger.was_current(alias.ordinal, last_at));
+                let before = std::mem::replace(
+                    run,
+                    Run { config: config.clone(), since: at, from_current: unbroken && was_current },
+                );
+                self.before = Some((before.config, last_at));
+            }
+            None => self.run = Some(Run { config: config.clone(), since: at, from_current: false }),
+        }
+    }
+
+    /// The version that the run means at a moment.
+    #[must_use]
+    pub fn version(&self, cohort: &Scope, ledger: &Ledger, at: Timestamp) -> Option<Ordinal> {
+        let run = self.run.as_ref()?;
+        ledger.meaning(&run.config, cohort, at).map(|alias| alias.ordinal)
+    }
+}

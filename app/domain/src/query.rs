@@ -1281,7 +1281,7 @@ mod tests {
             verdict: Verdict {
                 connectivity: Connectivity::Connected { since: ago(DAY) },
                 config: ConfigState::Behind {
-                    running: Ordinal(40),
+                    running: Ordinal::new(40),
                     behind: 3,
                     since: ago(10 * MINUTE),
                     cause: BehindCause::NotReached,
@@ -1489,12 +1489,16 @@ mod tests {
     #[test]
     fn worst_is_first_and_gone_is_last() {
         let heard = Connectivity::Connected { since: ago(DAY) };
-        let current = |since| ConfigState::Current { running: Ordinal(41), how: CurrentBy::Version, since };
+        let current = |since| ConfigState::Current { running: Ordinal::new(41), how: CurrentBy::Version, since };
         let unknown = ConfigState::Unknown { missing: Missing::Report };
         let propagating = ConfigState::Propagating { running: None, behind: 1, since: ago(SECOND) };
         let gone = Connectivity::Gone { since: ago(DAY), why: Gone::Silent };
-        let behind_by =
-            |behind, since| ConfigState::Behind { running: Ordinal(1), behind, since, cause: BehindCause::NotReached };
+        let behind_by = |behind, since| ConfigState::Behind {
+            running: Ordinal::new(1),
+            behind,
+            since,
+            cause: BehindCause::NotReached,
+        };
         let rejected = ConfigState::Rejected { since: ago(SECOND), running: None, refused: None };
         let in_order = [
             ("h", heard, rejected),
@@ -1656,9 +1660,9 @@ mod tests {
                 .map(|(control_plane, id, hostname, number, minutes, state)| {
                     let since = ago(minutes * MINUTE);
                     let heard = Connectivity::Connected { since };
-                    let current = ConfigState::Current { running: Ordinal(1), how: CurrentBy::Alias, since };
+                    let current = ConfigState::Current { running: Ordinal::new(1), how: CurrentBy::Alias, since };
                     let cause = BehindCause::Away;
-                    let behind_by = ConfigState::Behind { running: Ordinal(1), behind: number, since, cause };
+                    let behind_by = ConfigState::Behind { running: Ordinal::new(1), behind: number, since, cause };
                     let (connectivity, config) = match state {
                         0 => (heard, current),
                         1 => (heard, behind_by),

@@ -101,7 +101,8 @@ impl Timestamp {
                     return None;
                 }
                 let hours: i64 = rest[1..3].bytes().all(|b| b.is_ascii_digit()).then(|| rest[1..3].parse().ok())??;
-                let minutes: i64 = rest[4..6].bytes().all(|b| b.is_ascii_digit()).then(|| rest[4..6].parse().ok())??;
+                let minutes: i64 =
+                    rest[4..6].bytes().all(|b| b.is_ascii_digit()).then(|| rest[4..6].parse().ok())??;
                 if hours > 23 || minutes > 59 {
                     return None;
                 }
@@ -141,10 +142,10 @@ pub fn span(ms: i64) -> String {
         if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
     };
     match ms {
-        ..SECOND => format!("{ms} ms"),
-        ..MINUTE => format!("{} s", ms / SECOND),
-        ..HOUR => two(ms / MINUTE, "min", ms / SECOND % 60, "s"),
-        ..DAY => two(ms / HOUR, "h", ms / MINUTE % 60, "min"),
+        0..SECOND => format!("{ms} ms"),
+        SECOND..MINUTE => format!("{} s", ms / SECOND),
+        MINUTE..HOUR => two(ms / MINUTE, "min", ms / SECOND % 60, "s"),
+        HOUR..DAY => two(ms / HOUR, "h", ms / MINUTE % 60, "min"),
         _ => two(ms / DAY, "d", ms / HOUR % 24, "h"),
     }
 }

@@ -512,7 +512,9 @@ impl ConfigState {
             Self::Propagating { running: None, .. } => "5.7 reported before the control plane's word",
             Self::Behind { .. } => "4.5 behind",
             Self::Ahead { .. } => "4.5 above the head by the control plane's word",
-            Self::UnprovenAlias { why: Unproven::MovedWithoutChange, .. } => "5.4 the expected hash moved, no change seen",
+            Self::UnprovenAlias { why: Unproven::MovedWithoutChange, .. } => {
+                "5.4 the expected hash moved, no change seen"
+            }
             Self::UnprovenAlias { why: Unproven::TemplateFields, .. } => "5.3 differs in template fields only",
             Self::UnprovenAlias { why: Unproven::ReplicasDiffer, .. } => "5.5 replicas render differently",
             Self::Unrecognized { .. } => "4.6 not in the ledger",
