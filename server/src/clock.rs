@@ -12,7 +12,10 @@ pub struct Clock(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     /// Wall time at the start and monotonic time since: a step of the wall clock makes no silence (DESIGN 5.8).
-    Machine { started: Instant, started_at: Timestamp },
+    Machine {
+        started: Instant,
+        started_at: Timestamp,
+    },
     Held(Timestamp),
     Hand(Arc<AtomicI64>),
 }
