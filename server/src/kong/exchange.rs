@@ -1,7 +1,7 @@
 //! A recorded request to Kong and what came back: to its Admin API, its Status API, its metrics, or through its proxy.
 //! Told apart by path and content, as the ports are anybody's choice.
 
-use super::facts::{Fact, Observed, Place};
+use super::facts::{Fact, Observed, Place, Process};
 use super::recognize::{Damage, wall_clock};
 use super::text::{MESSAGE_MAX, NAME_MAX, clip, message, name};
 use super::{admin, http_date, metrics, status};
@@ -119,10 +119,9 @@ type About = Option<Arc<str>>;
 /// The facts of an answer to `GET path`, each with the node that it is about. A path may have a workspace in front (EE).
 #[must_use]
 pub fn answer(path: &str, status: u16, date_ms: Option<i64>, body: &Value) -> Vec<(About, Fact)> {
-    let is = |name: &str| path == name || path.ends_with(name) && !path.starts_with("/clustering");
-    let known = if path == "/clustering/data-planes" || is("/clustering/data-planes") {
+    let known = if path.ends_with("/clustering/data-planes") {
         admin::data_planes(body, date_ms).map(|page| table(page, date_ms))
-    } else if path == "/clustering/status" || is("/clustering/status") {
+    } else if path.ends_with("/clustering/status") {
         admin::clustering_status(body, date_ms).map(|page| table(page, date_ms))
     } else if path == "/status/ready" {
         status::readiness(status, body).map(|readiness| vec![(None, Fact::Ready(readiness))])
@@ -134,11 +133,14 @@ pub fn answer(path: &str, status: u16, date_ms: Option<i64>, body: &Value) -> Ve
             let node = exposition.node_id.as_deref().map(Arc::from);
             vec![(node, Fact::Metrics(Box::new(exposition)))]
         })
-    } else if path == "/" {
-        admin::process(body).map(|process| vec![(process.node_id.as_deref().map(Arc::from), Fact::Process(process))])
     } else {
-        // Through the proxy, or of no interest.
-        return Vec::new();
+        // `/` of something else than an Admin API, through the proxy, or of no interest.
+        let process = (path == "/").then(|| admin::process(body)).flatten();
+        let node = |process: &Process| process.node_id.as_deref().map(Arc::from);
+        return process
+            .map(|process| (node(&process), Fact::Process(process)))
+            .into_iter()
+            .collect();
     };
     match known {
         Some(facts) if status == 200 || path == "/status/ready" => facts,
@@ -280,7 +282,6 @@ mod tests {
             "/status",
             "/status/ready",
             "/metrics",
-            "/",
             "/clustering/status",
             "/clustering/data-planes",
         ] {

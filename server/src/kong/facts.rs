@@ -111,7 +111,7 @@ pub enum Fact {
     Process(Process),
     /// `/metrics` of any Kong.
     Metrics(Box<super::metrics::Exposition>),
-    /// Somebody wrote through an Admin API.
+    /// Somebody wrote through an Admin API, or sent something through a proxy: the path tells.
     Written { method: String, path: String, status: u16 },
     /// An endpoint refused: 400 of a Kong that is no control plane, 401, 404, ...
     Declined {

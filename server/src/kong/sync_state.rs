@@ -80,8 +80,14 @@ pub(super) fn primary_key(pk: Option<&serde_json::Value>, entity: Option<&serde_
     pk.and_then(outline::primary_key)
         .or_else(|| entity.and_then(outline::primary_key))
         .or_else(|| {
-            // A key of several columns: its JSON, whose fields are in one order.
-            pk.filter(|pk| pk.is_object()).map(ToString::to_string)
+            // A key of several columns: all of them, in one order.
+            let mut columns: Vec<_> = pk?.as_object()?.iter().collect();
+            columns.sort_unstable_by_key(|&(name, _)| name);
+            let columns: Vec<_> = columns
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            (!columns.is_empty()).then(|| columns.join("&"))
         })
 }
 
