@@ -1,7 +1,9 @@
 //! What never runs in a browser: ingest, store, collectors, HTTP, metrics.
 //!
-//! Read in this order: [`ingest`] (facts to the one writer), [`store`], [`board`] (facts to
-//! verdicts), [`reader`] (answers), [`http`] (the front door), [`metrics`].
+//! Read in this order: [`kong`] (bytes to facts), [`ingest`] (facts to the one writer), [`store`], [`board`]
+//! (facts to verdicts), [`reader`] (answers), [`http`] (the front door), [`metrics`].
+
+pub mod kong;
 
 pub mod ingest;
 

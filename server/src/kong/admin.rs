@@ -26,20 +26,10 @@ pub fn data_planes(body: &Value, date_ms: Option<i64>) -> Option<Page> {
     let fields = body.as_object()?;
     // An empty page is an empty Lua table: `{}`.
     let data = fields.get("data").filter(|data| data.is_array() || data.is_object())?;
-    let rows = data
-        .as_array()
-        .map_or(&[][..], Vec::as_slice)
-        .iter()
-        .filter_map(Value::as_object);
+    let rows = data.as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_object);
     Some(Page {
-        rows: rows
-            .filter_map(|row| Some(self::row(name(row, "id")?, row, date_ms)))
-            .take(ROWS_MAX)
-            .collect(),
-        next: fields
-            .get("next")
-            .and_then(Value::as_str)
-            .map(|next| clip(next, 4 * NAME_MAX)),
+        rows: rows.filter_map(|row| Some(self::row(name(row, "id")?, row, date_ms))).take(ROWS_MAX).collect(),
+        next: fields.get("next").and_then(Value::as_str).map(|next| clip(next, 4 * NAME_MAX)),
     })
 }
 
@@ -51,10 +41,7 @@ pub fn clustering_status(body: &Value, date_ms: Option<i64>) -> Option<Page> {
         let row = row.as_object().filter(|row| row.contains_key("config_hash"))?;
         Some(self::row(clip(id, NAME_MAX), row, date_ms))
     };
-    Some(Page {
-        rows: rows.iter().map(row).take(ROWS_MAX).collect::<Option<_>>()?,
-        next: None,
-    })
+    Some(Page { rows: rows.iter().map(row).take(ROWS_MAX).collect::<Option<_>>()?, next: None })
 }
 
 /// Reads `/`: which process this is; `None` where it is not that.
@@ -80,23 +67,13 @@ fn row(node_id: String, row: &Map<String, Value>, date_ms: Option<i64>) -> Row {
         hostname: name(row, "hostname"),
         ip: name(row, "ip"),
         gateway_version: name(row, "version"),
-        hash: row
-            .get("config_hash")
-            .and_then(Value::as_str)
-            .and_then(|text| text.parse().ok()),
+        hash: row.get("config_hash").and_then(Value::as_str).and_then(|text| text.parse().ok()),
         last_seen_s: seconds("last_seen"),
         updated_at_s: seconds("updated_at"),
         sync_status: row.get("sync_status").and_then(Value::as_str).map(SyncStatus::of_word),
-        labels: row
-            .get("labels")
-            .and_then(Value::as_object)
-            .map(labels)
-            .unwrap_or_default(),
+        labels: row.get("labels").and_then(Value::as_object).map(labels).unwrap_or_default(),
         certificate_expires_s: certificate.and_then(|details| details.get("expiry_timestamp")?.as_i64()),
-        capabilities: capabilities
-            .map(|name| clip(name, NAME_MAX))
-            .take(CAPABILITIES_MAX)
-            .collect(),
+        capabilities: capabilities.map(|name| clip(name, NAME_MAX)).take(CAPABILITIES_MAX).collect(),
         ttl_s: seconds("ttl"),
         date_ms,
     }
@@ -150,14 +127,8 @@ mod tests {
 
     #[test]
     fn an_empty_table_has_no_rows() {
-        assert_eq!(
-            data_planes(&json!({"data": {}, "next": null}), None).map(|page| page.rows.len()),
-            Some(0)
-        );
-        assert_eq!(
-            data_planes(&json!({"data": [], "next": null}), None).map(|page| page.rows.len()),
-            Some(0)
-        );
+        assert_eq!(data_planes(&json!({"data": {}, "next": null}), None).map(|page| page.rows.len()), Some(0));
+        assert_eq!(data_planes(&json!({"data": [], "next": null}), None).map(|page| page.rows.len()), Some(0));
         assert_eq!(clustering_status(&json!({}), None).map(|page| page.rows.len()), Some(0));
         assert_eq!(data_planes(&json!({"message": "Not found"}), None), None);
         assert_eq!(clustering_status(&json!({"message": "Not found"}), None), None);

@@ -62,9 +62,7 @@ fn transcript(name: &str, lines: Vec<Line>) -> Vec<(usize, Observed)> {
     let count = lines.len();
     let mut facts = Vec::new();
     for (index, line) in lines.into_iter().enumerate() {
-        let Line::Transcript(line) = line else {
-            panic!("{name}: a line of another kind")
-        };
+        let Line::Transcript(line) = line else { panic!("{name}: a line of another kind") };
         facts.extend(recording.take(line).unwrap().into_iter().map(|fact| (index, fact)));
     }
     facts.extend(recording.finish().into_iter().map(|fact| (count, fact)));
@@ -89,10 +87,7 @@ fn recordings_give_the_figures_that_were_made_without_these_decoders() {
     for (name, path) in all.iter().filter(|(name, _)| !name.contains("-conn")) {
         others(name, lines(path), &mut said);
     }
-    let differs = said
-        .lines()
-        .zip(FIGURES.lines())
-        .find(|(said, figures)| said != figures);
+    let differs = said.lines().zip(FIGURES.lines()).find(|(said, figures)| said != figures);
     assert_eq!(differs, None, "what is said, and the figure");
     assert_eq!(said.lines().count(), FIGURES.lines().count());
 }
@@ -114,10 +109,7 @@ fn scenario(folder: &str, files: Vec<(&str, Vec<Line>)>, out: &mut String) {
                     words.push((*at_ms, name, *line, Protocol::V2, answer.asked.unwrap()));
                 }
                 Fact::Answered(answer) => {
-                    let each = answer
-                        .versions
-                        .iter()
-                        .map(|version| (*at_ms, *name, *line, Protocol::V2, *version));
+                    let each = answer.versions.iter().map(|version| (*at_ms, *name, *line, Protocol::V2, *version));
                     words.extend(each);
                 }
                 _ => {}
@@ -138,24 +130,12 @@ fn scenario(folder: &str, files: Vec<(&str, Vec<Line>)>, out: &mut String) {
         }
     }
     let facts = connections.iter().flat_map(|(_, facts)| facts);
-    let offers: Vec<_> = facts
-        .filter_map(|(_, seen)| {
-            if let Fact::Offered(offer) = &seen.fact {
-                Some(offer)
-            } else {
-                None
-            }
-        })
-        .collect();
+    let offers: Vec<_> =
+        facts.filter_map(|(_, seen)| if let Fact::Offered(offer) = &seen.fact { Some(offer) } else { None }).collect();
     let outline = |hash| &offers.iter().find(|offer| offer.stated == Some(hash)).unwrap().outline;
     for pair in whole.windows(2) {
         let [before, after] = [pair[0], pair[1]].map(|hash| hash.to_string()[..8].to_owned());
-        writeln!(
-            out,
-            "change {before} {after}: {}",
-            change(outline(pair[0]).difference(outline(pair[1])))
-        )
-        .unwrap();
+        writeln!(out, "change {before} {after}: {}", change(outline(pair[0]).difference(outline(pair[1])))).unwrap();
     }
     let mut classes = Classes::default();
     for (name, facts) in &connections {
@@ -188,10 +168,7 @@ struct Classes(BTreeMap<(Protocol, String, BehaviourDigest), char>);
 impl Classes {
     fn of(&mut self, protocol: Protocol, gateway_version: &str, digest: BehaviourDigest) -> char {
         let next = char::from(b'A' + u8::try_from(self.0.len()).unwrap());
-        *self
-            .0
-            .entry((protocol, gateway_version.to_owned(), digest))
-            .or_insert(next)
+        *self.0.entry((protocol, gateway_version.to_owned(), digest)).or_insert(next)
     }
 }
 
@@ -216,27 +193,14 @@ struct Connection {
 
 fn connection(name: &str, facts: &[(usize, Observed)], classes: &mut Classes, out: &mut String) {
     let mut connection = Connection::default();
-    for (
-        _,
-        Observed {
-            at_ms,
-            place,
-            node,
-            fact,
-        },
-    ) in facts
-    {
+    for (_, Observed { at_ms, place, node, fact }) in facts {
         assert_eq!(place, &Place::Connection(name.into()));
         connection.take(*at_ms, fact, classes);
         assert_eq!(node.as_deref().unwrap_or_default(), connection.node_id, "{name}");
     }
     connection.end_interval();
     let or_none = |text: &str| {
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            text.to_owned()
-        }
+        if text.is_empty() { "-".to_owned() } else { text.to_owned() }
     };
     let who = [
         connection.protocol.map_or("-", word).to_owned(),
@@ -260,19 +224,12 @@ fn connection(name: &str, facts: &[(usize, Observed)], classes: &mut Classes, ou
 }
 
 fn pairs(labels: &BTreeMap<String, String>) -> String {
-    labels
-        .iter()
-        .map(|(key, value)| format!("{key}:{value}"))
-        .collect::<Vec<_>>()
-        .join(",")
+    labels.iter().map(|(key, value)| format!("{key}:{value}")).collect::<Vec<_>>().join(",")
 }
 
 fn shape(shape: &Shape) -> String {
     let entities: u64 = shape.entities.values().sum();
-    format!(
-        "entities={entities} hosts={} without-sni={}",
-        shape.hosts_served, shape.certificates_without_snis
-    )
+    format!("entities={entities} hosts={} without-sni={}", shape.hosts_served, shape.certificates_without_snis)
 }
 
 fn party(party: Party) -> &'static str {
@@ -337,16 +294,9 @@ impl Connection {
                 if !answer.is_empty() && self.hash() != Some(target) {
                     self.offered.entry(target).or_insert(at_ms);
                 }
-                let summary = answer
-                    .digest
-                    .zip(answer.shape.as_ref())
-                    .map_or_else(String::new, |(digest, of)| {
-                        format!(
-                            " {}, {}",
-                            classes.of(Protocol::V2, &self.gateway_version, digest),
-                            shape(of)
-                        )
-                    });
+                let summary = answer.digest.zip(answer.shape.as_ref()).map_or_else(String::new, |(digest, of)| {
+                    format!(" {}, {}", classes.of(Protocol::V2, &self.gateway_version, digest), shape(of))
+                });
                 self.rows.push(format!(
                     "{at_ms} answered {} +{} -{} to {target}, {}/{} bytes{summary}",
                     if answer.full { "full" } else { "delta" },
@@ -395,8 +345,7 @@ impl Connection {
         // Its place is where it began; written when its end is known.
         self.rows.push(String::new());
         if let Some(offered) = offered {
-            self.rows
-                .push(format!("{at_ms} applied {hash} after {} ms", at_ms - offered));
+            self.rows.push(format!("{at_ms} applied {hash} after {} ms", at_ms - offered));
         }
     }
 
@@ -442,11 +391,7 @@ fn others(name: &str, lines: Vec<Line>, out: &mut String) {
                             hash_values.extend(exposition.nodes.values().map(|node| format!("{:?}", node.hash_value)));
                             "metrics"
                         }
-                        Fact::TableRead {
-                            next: None,
-                            date_ms: Some(_),
-                            ..
-                        } => "tables",
+                        Fact::TableRead { next: None, date_ms: Some(_), .. } => "tables",
                         Fact::Status(status) => {
                             assert!(status.hash.is_some() != status.database_reachable.is_some());
                             "status"
@@ -462,10 +407,7 @@ fn others(name: &str, lines: Vec<Line>, out: &mut String) {
             }
         }
     }
-    let mut counts: Vec<_> = counts
-        .into_iter()
-        .map(|(what, count)| format!("{what} x{count}"))
-        .collect();
+    let mut counts: Vec<_> = counts.into_iter().map(|(what, count)| format!("{what} x{count}")).collect();
     if entries > 0 {
         counts.push(format!("entries x{entries}"));
     }
@@ -477,10 +419,7 @@ fn row(at_ms: i64, row: Row, seen: &mut BTreeMap<String, Row>, out: &mut String)
     if row.sync_status.is_none() {
         // The short form says the same as the full one just before.
         let full = &seen[&row.node_id];
-        assert_eq!(
-            (row.hash, row.last_seen_s, &row.ip),
-            (full.hash, full.last_seen_s, &full.ip)
-        );
+        assert_eq!((row.hash, row.last_seen_s, &row.ip), (full.hash, full.last_seen_s, &full.ip));
         return;
     }
     let key = |row: &Row| (row.hash, row.last_seen_s, row.sync_status.clone());
@@ -503,11 +442,7 @@ fn row(at_ms: i64, row: Row, seen: &mut BTreeMap<String, Row>, out: &mut String)
             format!("seen={}", row.last_seen_s.unwrap()),
             format!("reported={}", row.reported_at_ms(at_ms).unwrap()),
             format!("labels={}", or_none(pairs(&row.labels))),
-            format!(
-                "expires={}",
-                row.certificate_expires_s
-                    .map_or("-".to_owned(), |seconds| seconds.to_string())
-            ),
+            format!("expires={}", row.certificate_expires_s.map_or("-".to_owned(), |seconds| seconds.to_string())),
             format!("capabilities={}", or_none(row.capabilities.join(","))),
         ];
         writeln!(out, "{}", text.join(" ")).unwrap();
@@ -520,10 +455,7 @@ fn row(at_ms: i64, row: Row, seen: &mut BTreeMap<String, Row>, out: &mut String)
 fn metrics_show_the_hashes_of_the_rows_as_numbers() {
     let Some(captures) = captures() else { return };
     let mut compared = 0;
-    for (name, path) in files(&captures, ".jsonl")
-        .iter()
-        .filter(|(name, _)| !name.contains("-conn"))
-    {
+    for (name, path) in files(&captures, ".jsonl").iter().filter(|(name, _)| !name.contains("-conn")) {
         let mut table: BTreeMap<String, ConfigHash> = BTreeMap::new();
         for line in lines(path) {
             let Line::Exchange(exchange) = line else { continue };
@@ -560,11 +492,7 @@ fn a_text_of_metrics_is_recognized_and_read_to_the_last_line() {
         assert!(recognize::is_metrics(&text), "{name}");
         let exposition = super::metrics::exposition(&text);
         assert_eq!(exposition.unreadable, 0, "{name}");
-        assert_eq!(
-            name.contains("metrics-dp-"),
-            exposition.certificate_expires_s.is_some(),
-            "{name}"
-        );
+        assert_eq!(name.contains("metrics-dp-"), exposition.certificate_expires_s.is_some(), "{name}");
         assert_eq!(name.contains("metrics-cp-"), !exposition.nodes.is_empty(), "{name}");
     }
     assert!(!recognize::is_metrics("{\"t_ms\": 0}"));
@@ -596,13 +524,7 @@ fn hashes_are_those_of_kong_itself() {
 }
 
 fn check_hashes(name: &str, expected: &Value, config: ConfigHash, sections: SectionHashes) {
-    let SectionHashes {
-        routes,
-        services,
-        plugins,
-        upstreams,
-        targets,
-    } = sections;
+    let SectionHashes { routes, services, plugins, upstreams, targets } = sections;
     let said = [
         ("config", config),
         ("routes", routes),
@@ -626,9 +548,7 @@ fn input(vector: &Value) -> String {
     let packed = vector["config_table_json_gzip_base64"].as_str().unwrap();
     let packed = base64::engine::general_purpose::STANDARD.decode(packed).unwrap();
     let mut text = String::new();
-    flate2::read::GzDecoder::new(packed.as_slice())
-        .read_to_string(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
     text
 }
 
@@ -639,9 +559,7 @@ fn a_recording_without_its_beginning_has_no_clock() {
     let path = captures.join("kong-3.9.3-v1/dp1-conn004.jsonl");
     let mut recording = Recording::new("x");
     for line in lines(&path).into_iter().skip(1) {
-        let Line::Transcript(line) = line else {
-            panic!("a transcript")
-        };
+        let Line::Transcript(line) = line else { panic!("a transcript") };
         assert_eq!(recording.take(line), Err(Damage::NoClock));
     }
     assert_eq!(recording.finish(), []);

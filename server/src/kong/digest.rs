@@ -61,10 +61,8 @@ mod tests {
     #[test]
     fn the_same_entities_one_by_one_have_the_same_digest() {
         let table = json!({"services": [{"id": "1", "port": 1}], "plugins": [{"id": "2", "name": "cors"}]});
-        let entities = vec![
-            entity_digest("plugins", &table["plugins"][0]),
-            entity_digest("services", &table["services"][0]),
-        ];
+        let entities =
+            vec![entity_digest("plugins", &table["plugins"][0]), entity_digest("services", &table["services"][0])];
         assert_eq!(BehaviourDigest::of_entities(entities), digest(&table));
     }
 
@@ -95,12 +93,7 @@ mod tests {
     }
 
     fn nothing() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            Just(json!(null)),
-            Just(json!({})),
-            Just(json!([])),
-            Just(json!({"deep": {"er": null}}))
-        ]
+        prop_oneof![Just(json!(null)), Just(json!({})), Just(json!([])), Just(json!({"deep": {"er": null}}))]
     }
 
     proptest! {

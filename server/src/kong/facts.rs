@@ -98,11 +98,7 @@ pub enum Fact {
     Row(Box<Row>),
     /// The control plane's table of nodes was read: this many rows of one page, whether more follow, and when the
     /// control plane answered by its own clock.
-    TableRead {
-        rows: u32,
-        next: Option<String>,
-        date_ms: Option<i64>,
-    },
+    TableRead { rows: u32, next: Option<String>, date_ms: Option<i64> },
     /// `/status` of any Kong.
     Status(NodeStatus),
     /// `/status/ready` of any Kong.
@@ -114,11 +110,7 @@ pub enum Fact {
     /// Somebody wrote through an Admin API, or sent something through a proxy: the path tells.
     Written { method: String, path: String, status: u16 },
     /// An endpoint refused: 400 of a Kong that is no control plane, 401, 404, ...
-    Declined {
-        path: String,
-        status: u16,
-        message: Option<String>,
-    },
+    Declined { path: String, status: u16, message: Option<String> },
     /// An endpoint did not answer at all.
     Unreachable { path: String, error: String },
 }
@@ -193,11 +185,7 @@ impl Offer {
     /// The hash that a node repeats once it has applied this.
     #[must_use]
     pub fn reported_as(&self) -> ConfigHash {
-        if self.only_workspaces {
-            ConfigHash::ZEROS
-        } else {
-            self.stated.unwrap_or(self.recomputed.config)
-        }
+        if self.only_workspaces { ConfigHash::ZEROS } else { self.stated.unwrap_or(self.recomputed.config) }
     }
 
     /// Whether the control plane cut fields out that this node's gateway version does not know (`kong-hybrid.md`

@@ -18,12 +18,7 @@ pub fn request(head: &[u8]) -> Option<Dialled> {
         "/v2/outlet" => Protocol::V2,
         _ => return None,
     };
-    let mut dialled = Dialled {
-        protocol,
-        node_id: None,
-        hostname: None,
-        gateway_version: None,
-    };
+    let mut dialled = Dialled { protocol, node_id: None, hostname: None, gateway_version: None };
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = match key {
@@ -63,11 +58,7 @@ mod tests {
         let dialled = request(head.as_bytes()).unwrap();
         assert_eq!(dialled.protocol, Protocol::V1);
         assert_eq!(dialled.node_id.as_deref(), Some("5a7b1c34"));
-        assert_eq!(
-            dialled.hostname.as_deref(),
-            Some("dp eu%201"),
-            "raw, as Kong writes and reads it"
-        );
+        assert_eq!(dialled.hostname.as_deref(), Some("dp eu%201"), "raw, as Kong writes and reads it");
         assert_eq!(dialled.gateway_version.as_deref(), Some("3.11.0.2-enterprise"));
     }
 

@@ -51,18 +51,8 @@ pub fn table_hashes(table: &Map<String, Value>) -> TableHashes {
     for hash in [routes, services, plugins, upstreams, targets, rest] {
         joined.update(hash.as_str());
     }
-    let sections = SectionHashes {
-        routes,
-        services,
-        plugins,
-        upstreams,
-        targets,
-    };
-    TableHashes {
-        config: printed(joined),
-        sections,
-        rest,
-    }
+    let sections = SectionHashes { routes, services, plugins, upstreams, targets };
+    TableHashes { config: printed(joined), sections, rest }
 }
 
 /// What Kong calls `config_hash`, for any JSON value in the table's place.
@@ -95,10 +85,7 @@ fn printed(md5: Md5) -> ConfigHash {
         pair[0] = HEX[usize::from(byte >> 4)];
         pair[1] = HEX[usize::from(byte & 15)];
     }
-    std::str::from_utf8(&characters)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(ConfigHash::ZEROS)
+    std::str::from_utf8(&characters).ok().and_then(|text| text.parse().ok()).unwrap_or(ConfigHash::ZEROS)
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -199,14 +186,8 @@ mod tests {
     #[test]
     fn tables_hash_as_the_reference_says() {
         check(json!({}), "2da3c26e4dbd6dd6ea3ab60a3dd7fb3e");
-        check(
-            json!({"routes": {}, "services": {}, "plugins": {}}),
-            "81aac97a81ad03c0cf0b36663806488e",
-        );
-        check(
-            json!({"upstreams": {}, "targets": {}}),
-            "4d60dd9998ea4314039da5ca2f1db96f",
-        );
+        check(json!({"routes": {}, "services": {}, "plugins": {}}), "81aac97a81ad03c0cf0b36663806488e");
+        check(json!({"upstreams": {}, "targets": {}}), "4d60dd9998ea4314039da5ca2f1db96f");
         let workspaces = golden()["workspaces"].clone();
         let only_workspaces = json!({"_format_version": "3.0", "_transform": false, "workspaces": workspaces});
         check(only_workspaces.clone(), "f9a3b5ab68128f93d9e82ff8398b463e");
@@ -238,10 +219,7 @@ mod tests {
     #[test]
     fn a_text_of_more_than_a_million_bytes_rolls_over() {
         let long = "x".repeat(1000);
-        check(
-            json!({"services": vec![long.clone(); 1100]}),
-            "4aeb552c38c1bbedc826e3de8d5f8dce",
-        );
+        check(json!({"services": vec![long.clone(); 1100]}), "4aeb552c38c1bbedc826e3de8d5f8dce");
         check(json!({"services": vec![long; 900]}), "c17fc1df439963f07f2233651d4ec13f");
     }
 

@@ -1,8 +1,6 @@
 //! The `Date` of an HTTP answer: `Fri, 20 Nov 2026 08:54:37 GMT` (RFC 9110 5.6.7). Kong sends no other form.
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Milliseconds since the epoch; `None` where the text is no such date.
 pub fn parse(text: &str) -> Option<i64> {
@@ -24,10 +22,7 @@ pub fn parse(text: &str) -> Option<i64> {
 }
 
 fn number(text: &str, least: i64, most: i64) -> Option<i64> {
-    let value = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())??;
+    let value = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
     (least..=most).contains(&value).then_some(value)
 }
 

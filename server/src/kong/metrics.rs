@@ -63,11 +63,7 @@ impl Sample<'_> {
 #[must_use]
 pub fn exposition(text: &str) -> Exposition {
     let mut exposition = Exposition::default();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match sample(line) {
             Some(sample) => {
                 exposition.samples += 1;
@@ -222,20 +218,9 @@ mod tests {
     fn a_sample_is_read_with_its_labels() {
         let read = sample(r#"kong_x{a="1", b="q\"\\\n}",c=""} 1.5e+38 1395066363000"#).unwrap();
         assert_eq!((read.name, read.value), ("kong_x", 1.5e38));
-        assert_eq!(
-            (read.label("a"), read.label("b"), read.label("c")),
-            (Some("1"), Some("q\"\\\n}"), None)
-        );
+        assert_eq!((read.label("a"), read.label("b"), read.label("c")), (Some("1"), Some("q\"\\\n}"), None));
         assert_eq!(sample("kong_y +Inf").unwrap().value, f64::INFINITY);
-        for line in [
-            "",
-            "kong_x",
-            "kong_x{",
-            "kong_x{a=\"1\"",
-            "kong_x{a} 1",
-            "{a=\"1\"} 1",
-            "kong_x one",
-        ] {
+        for line in ["", "kong_x", "kong_x{", "kong_x{a=\"1\"", "kong_x{a} 1", "{a=\"1\"} 1", "kong_x one"] {
             assert_eq!(sample(line), None, "{line}");
         }
     }
@@ -253,10 +238,7 @@ mod tests {
             (node.hash_value, node.last_seen_s, node.version_compatible),
             (Some(18.0), Some(1_795_165_120), Some(false))
         );
-        assert_eq!(
-            (exposition.node_id.as_deref(), exposition.samples, exposition.unreadable),
-            (Some("cp"), 4, 1)
-        );
+        assert_eq!((exposition.node_id.as_deref(), exposition.samples, exposition.unreadable), (Some("cp"), 4, 1));
     }
 
     proptest! {

@@ -7,7 +7,7 @@
 //! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
 //! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them; [`admin`], [`status`] and
 //! [`metrics`] read what Kong answers when asked; [`hash`], [`outline`], [`digest`] and [`shape`] say what a
-//! configuration is.
+//! configuration is. [`assemble`] leaves Kong behind: from what was seen to the facts that Tidemark judges by.
 
 pub mod facts;
 
@@ -42,6 +42,8 @@ pub mod outline;
 pub mod digest;
 
 pub mod shape;
+
+pub mod assemble;
 
 mod cluster;
 

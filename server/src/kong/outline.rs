@@ -119,17 +119,13 @@ impl Outline {
     /// Kind and digest of each entity, in no particular order.
     pub fn entity_digests(&self) -> impl Iterator<Item = (&str, [u8; 32])> {
         self.kinds.iter().flat_map(|(name, kind)| {
-            kind.entities
-                .values()
-                .map(move |entity| (name.as_ref(), leaves_digest(name, &entity.leaves)))
+            kind.entities.values().map(move |entity| (name.as_ref(), leaves_digest(name, &entity.leaves)))
         })
     }
 
     fn insert(&mut self, key: &str, value: &Value, paths: &mut Paths) {
         let mut leaves = Vec::new();
-        for_each_leaf(value, |path, fingerprint| {
-            leaves.push((paths.shared(path), fingerprint))
-        });
+        for_each_leaf(value, |path, fingerprint| leaves.push((paths.shared(path), fingerprint)));
         // `services: []`, `services: {}` and no services at all are the same.
         if leaves.is_empty() && !value.is_object() || is_nothing(value) {
             return;
@@ -148,12 +144,7 @@ impl Outline {
 impl Kind {
     /// `None` where no entity differs.
     fn change(&self, after: &Self, name: &str) -> Option<KindChange> {
-        let mut change = KindChange {
-            kind: name.to_owned(),
-            added: 0,
-            removed: 0,
-            changed: 0,
-        };
+        let mut change = KindChange { kind: name.to_owned(), added: 0, removed: 0, changed: 0 };
         for (key, old) in &self.entities {
             match after.entities.get(key) {
                 None => change.removed += 1,
@@ -191,28 +182,16 @@ impl Kind {
             }
         }
         let fields = common?;
-        Some(
-            fields
-                .into_iter()
-                .map(|(sign, path, _)| format!("{name}: {sign}{path}"))
-                .collect(),
-        )
+        Some(fields.into_iter().map(|(sign, path, _)| format!("{name}: {sign}{path}")).collect())
     }
 }
 
 impl Entity {
     /// Fields that only one of the two has, with their values; `None` where a field that both have differs.
     fn gained_and_lost<'a>(&'a self, after: &'a Self) -> Option<Vec<(char, &'a str, Fingerprint)>> {
-        let old: HashMap<&str, Fingerprint> = self
-            .leaves
-            .iter()
-            .map(|(path, value)| (path.as_ref(), *value))
-            .collect();
-        let new: HashMap<&str, Fingerprint> = after
-            .leaves
-            .iter()
-            .map(|(path, value)| (path.as_ref(), *value))
-            .collect();
+        let old: HashMap<&str, Fingerprint> = self.leaves.iter().map(|(path, value)| (path.as_ref(), *value)).collect();
+        let new: HashMap<&str, Fingerprint> =
+            after.leaves.iter().map(|(path, value)| (path.as_ref(), *value)).collect();
         let mut fields = Vec::new();
         for (path, value) in &self.leaves {
             match new.get(path.as_ref()) {
@@ -282,10 +261,7 @@ pub fn kind_of(key: &str, entity: &Value) -> Box<str> {
 /// Entities have an `id`; `parameters` have a `key` (`kong-hybrid.md` 1.6).
 #[must_use]
 pub fn primary_key(entity: &Value) -> Option<String> {
-    ["id", "key"]
-        .iter()
-        .find_map(|field| entity.get(field).and_then(Value::as_str))
-        .map(str::to_owned)
+    ["id", "key"].iter().find_map(|field| entity.get(field).and_then(Value::as_str)).map(str::to_owned)
 }
 
 /// Calls `visit` with the path and the fingerprint of every leaf, in an order that depends on the keys alone.
@@ -421,12 +397,7 @@ mod tests {
 
     #[test]
     fn what_changes_no_behaviour_is_no_difference() {
-        check(
-            "nothing at all",
-            json!({}),
-            json!({"services": [], "routes": {}, "plugins": null}),
-            "equal",
-        );
+        check("nothing at all", json!({}), json!({"services": [], "routes": {}, "plugins": null}), "equal");
         check(
             "times of an entity",
             json!({"services": [{"id": "1", "created_at": 1, "updated_at": 1}]}),
@@ -456,12 +427,7 @@ mod tests {
     #[test]
     fn what_may_change_behaviour_is_a_difference() {
         let one = |fields: Value| json!({"services": [fields]});
-        check(
-            "a value",
-            one(json!({"id": "1", "port": 1})),
-            one(json!({"id": "1", "port": 2})),
-            "services +0 -0 ~1",
-        );
+        check("a value", one(json!({"id": "1", "port": 1})), one(json!({"id": "1", "port": 2})), "services +0 -0 ~1");
         check(
             "false is not absent",
             one(json!({"id": "1", "updated_at": 1})),
@@ -486,12 +452,7 @@ mod tests {
             one(json!({"id": "1", "t": ["a", null]})),
             "services +0 -0 ~1",
         );
-        check(
-            "1 and \"1\"",
-            one(json!({"id": "1", "t": 1})),
-            one(json!({"id": "1", "t": "1"})),
-            "services +0 -0 ~1",
-        );
+        check("1 and \"1\"", one(json!({"id": "1", "t": 1})), one(json!({"id": "1", "t": "1"})), "services +0 -0 ~1");
         check(
             "a time that is somebody's data",
             one(json!({"id": "1", "config": {"updated_at": 1}})),
@@ -504,12 +465,7 @@ mod tests {
             one(json!({"id": "1", "a.b": 1, "updated_at": 2})),
             "services +0 -0 ~1",
         );
-        check(
-            "another entity",
-            one(json!({"id": "1"})),
-            one(json!({"id": "2"})),
-            "services +1 -1 ~0",
-        );
+        check("another entity", one(json!({"id": "1"})), one(json!({"id": "2"})), "services +1 -1 ~0");
         check(
             "a key twice",
             one(json!({"id": "1"})),
@@ -548,12 +504,7 @@ mod tests {
 
         let mut written = after.clone();
         written["plugins"][0]["updated_at"] = json!(9);
-        check(
-            "an entity was written",
-            before.clone(),
-            written,
-            "plugins/cors +0 -0 ~1",
-        );
+        check("an entity was written", before.clone(), written, "plugins/cors +0 -0 ~1");
 
         let mut more = after;
         more["services"].as_array_mut().unwrap().push(json!({"id": "9"}));
@@ -577,9 +528,7 @@ mod tests {
             }
             outline(json!({"services": [entity]}))
         };
-        let Difference::OnlyTemplateFields { paths } = wide(0).difference(&wide(1)) else {
-            panic!("a template")
-        };
+        let Difference::OnlyTemplateFields { paths } = wide(0).difference(&wide(1)) else { panic!("a template") };
         assert_eq!(paths.len(), PATHS_MAX);
     }
 }

@@ -56,19 +56,10 @@ pub fn line(text: &str) -> Result<Line, Damage> {
     } else if fields.contains_key("request") {
         Exchange::of_fields(fields).map(|exchange| Line::Exchange(Box::new(exchange)))
     } else if fields.contains_key("mark") {
-        let text = fields
-            .get("mark")
-            .and_then(Value::as_str)
-            .ok_or(Damage::Missing("mark"))?;
-        Ok(Line::Mark {
-            at_ms: wall_clock(&fields)?,
-            text: clip(text, MESSAGE_MAX),
-        })
+        let text = fields.get("mark").and_then(Value::as_str).ok_or(Damage::Missing("mark"))?;
+        Ok(Line::Mark { at_ms: wall_clock(&fields)?, text: clip(text, MESSAGE_MAX) })
     } else if fields.contains_key("request_line") {
-        Ok(Line::LogPost {
-            at_ms: wall_clock(&fields)?,
-            body: base64(&fields, "body_base64")?,
-        })
+        Ok(Line::LogPost { at_ms: wall_clock(&fields)?, body: base64(&fields, "body_base64")? })
     } else {
         Err(Damage::Unrecognized)
     }
@@ -86,14 +77,8 @@ pub fn is_metrics(text: &str) -> bool {
 
 /// The line's `wallclock`: Unix seconds with a fraction.
 pub(super) fn wall_clock(fields: &Map<String, Value>) -> Result<i64, Damage> {
-    let seconds = fields
-        .get("wallclock")
-        .and_then(Value::as_f64)
-        .ok_or(Damage::Missing("wallclock"))?;
-    super::text::seconds_as_ms(seconds).ok_or_else(|| Damage::Invalid {
-        field: "wallclock",
-        why: seconds.to_string(),
-    })
+    let seconds = fields.get("wallclock").and_then(Value::as_f64).ok_or(Damage::Missing("wallclock"))?;
+    super::text::seconds_as_ms(seconds).ok_or_else(|| Damage::Invalid { field: "wallclock", why: seconds.to_string() })
 }
 
 /// Bytes that the line holds as base64.
@@ -101,10 +86,7 @@ pub(super) fn base64(fields: &Map<String, Value>, key: &'static str) -> Result<V
     use base64::Engine;
     let text = fields.get(key).and_then(Value::as_str).ok_or(Damage::Missing(key))?;
     let engine = &base64::engine::general_purpose::STANDARD;
-    engine.decode(text).map_err(|error| Damage::Invalid {
-        field: key,
-        why: error.to_string(),
-    })
+    engine.decode(text).map_err(|error| Damage::Invalid { field: key, why: error.to_string() })
 }
 
 #[cfg(test)]
@@ -130,18 +112,9 @@ mod tests {
         damaged(r#"{"t_ms":1,"event":"tls_accepted","wallclock":1e300}"#, "wallclock");
         damaged(r#"{"t_ms":1,"event":"eof","dir":"up"}"#, "dir");
         damaged(r#"{"t_ms":1,"opcode":"ping","payload_base64":"!"}"#, "payload_base64");
-        damaged(
-            r#"{"t_ms":1,"opcode":"ping","payload_base64":"","payload_len":3}"#,
-            "3, but 0 bytes",
-        );
-        damaged(
-            r#"{"wallclock":1,"request":{"method":"GET","url":"x"},"status":200}"#,
-            "request.url",
-        );
-        damaged(
-            r#"{"wallclock":1,"request":{"method":"GET","url":"http://x"}}"#,
-            "no status",
-        );
+        damaged(r#"{"t_ms":1,"opcode":"ping","payload_base64":"","payload_len":3}"#, "3, but 0 bytes");
+        damaged(r#"{"wallclock":1,"request":{"method":"GET","url":"x"},"status":200}"#, "request.url");
+        damaged(r#"{"wallclock":1,"request":{"method":"GET","url":"http://x"}}"#, "no status");
         damaged(r#"{"mark":"x"}"#, "no wallclock");
         damaged(r#"{"request_line":"x","wallclock":1}"#, "no body_base64");
     }
@@ -171,11 +144,7 @@ mod tests {
             |(event, opcode, dir, payload, is_frame, t_ms)| {
                 use base64::Engine;
                 let bytes = base64::engine::general_purpose::STANDARD.encode(&payload);
-                let what = if is_frame {
-                    format!("\"opcode\":\"{opcode}\"")
-                } else {
-                    format!("\"event\":\"{event}\"")
-                };
+                let what = if is_frame { format!("\"opcode\":\"{opcode}\"") } else { format!("\"event\":\"{event}\"") };
                 format!(
                     "{{\"t_ms\":{t_ms},{what},\"dir\":\"{dir}\",\"fin\":true,\"rsv\":0,\"payload_len\":{},\
                  \"payload_base64\":\"{bytes}\",\"raw_base64\":\"{bytes}\",\"wallclock\":1.5e9}}",

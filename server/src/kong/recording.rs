@@ -41,11 +41,7 @@ impl Recording {
     /// A connection of which no line was read yet, under a name of the caller's choice.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self {
-            session: Session::new(name),
-            start_ms: None,
-            last_ms: 0,
-        }
+        Self { session: Session::new(name), start_ms: None, last_ms: 0 }
     }
 
     /// The facts of the next line.
@@ -81,15 +77,9 @@ impl Recording {
 impl TranscriptLine {
     pub(super) fn of_fields(fields: &Map<String, Value>) -> Result<Self, Damage> {
         const YEAR_MS: f64 = 366.0 * 86_400_000.0;
-        let since_start_ms = fields
-            .get("t_ms")
-            .and_then(Value::as_f64)
-            .ok_or(Damage::Missing("t_ms"))?;
+        let since_start_ms = fields.get("t_ms").and_then(Value::as_f64).ok_or(Damage::Missing("t_ms"))?;
         if !(0.0..=YEAR_MS).contains(&since_start_ms) {
-            return Err(Damage::Invalid {
-                field: "t_ms",
-                why: since_start_ms.to_string(),
-            });
+            return Err(Damage::Invalid { field: "t_ms", why: since_start_ms.to_string() });
         }
         let record = match fields.get("event").and_then(Value::as_str) {
             Some(event) => record(event, fields)?,
@@ -100,12 +90,7 @@ impl TranscriptLine {
 }
 
 fn record(event: &str, fields: &Map<String, Value>) -> Result<Record, Damage> {
-    let error = || {
-        fields
-            .get("error")
-            .and_then(Value::as_str)
-            .map_or_else(String::new, |text| clip(text, MESSAGE_MAX))
-    };
+    let error = || fields.get("error").and_then(Value::as_str).map_or_else(String::new, |text| clip(text, MESSAGE_MAX));
     Ok(match event {
         "tls_accepted" => {
             // Checks that it is a time at all.
@@ -123,31 +108,18 @@ fn record(event: &str, fields: &Map<String, Value>) -> Result<Record, Damage> {
         "http_response" => Record::Event(Event::Response(base64(fields, "raw_base64")?)),
         "http_body" => Record::Body,
         "eof" => Record::Event(Event::EndOfStream(sender(fields)?)),
-        "transport_error" => Record::Event(Event::Failure {
-            from: Some(sender(fields)?),
-            error: error(),
-        }),
-        "error" => Record::Event(Event::Failure {
-            from: None,
-            error: error(),
-        }),
+        "transport_error" => Record::Event(Event::Failure { from: Some(sender(fields)?), error: error() }),
+        "error" => Record::Event(Event::Failure { from: None, error: error() }),
         "upstream_connect_failed" => Record::Event(Event::ControlPlaneUnreachable { error: error() }),
         "closed" => Record::Closed,
         other => {
-            return Err(Damage::Invalid {
-                field: "event",
-                why: format!("{:?} is not known", clip(other, 64)),
-            });
+            return Err(Damage::Invalid { field: "event", why: format!("{:?} is not known", clip(other, 64)) });
         }
     })
 }
 
 fn frame(fields: &Map<String, Value>) -> Result<Frame, Damage> {
-    let opcode = match fields
-        .get("opcode")
-        .and_then(Value::as_str)
-        .ok_or(Damage::Missing("opcode"))?
-    {
+    let opcode = match fields.get("opcode").and_then(Value::as_str).ok_or(Damage::Missing("opcode"))? {
         "binary" => Opcode::Binary,
         "text" => Opcode::Text,
         "ping" => Opcode::Ping,
@@ -155,51 +127,24 @@ fn frame(fields: &Map<String, Value>) -> Result<Frame, Damage> {
         "close" => Opcode::Close,
         "continuation" => Opcode::Continuation,
         other => {
-            return Err(Damage::Invalid {
-                field: "opcode",
-                why: format!("{:?} is not known", clip(other, 64)),
-            });
+            return Err(Damage::Invalid { field: "opcode", why: format!("{:?} is not known", clip(other, 64)) });
         }
     };
     let payload = base64(fields, "payload_base64")?;
-    let length = fields
-        .get("payload_len")
-        .and_then(Value::as_u64)
-        .ok_or(Damage::Missing("payload_len"))?;
+    let length = fields.get("payload_len").and_then(Value::as_u64).ok_or(Damage::Missing("payload_len"))?;
     if length != payload.len() as u64 {
-        return Err(Damage::Invalid {
-            field: "payload_len",
-            why: format!("{length}, but {} bytes", payload.len()),
-        });
+        return Err(Damage::Invalid { field: "payload_len", why: format!("{length}, but {} bytes", payload.len()) });
     }
-    let is_final = fields
-        .get("fin")
-        .and_then(Value::as_bool)
-        .ok_or(Damage::Missing("fin"))?;
-    let reserved = fields
-        .get("rsv")
-        .and_then(Value::as_u64)
-        .ok_or(Damage::Missing("rsv"))?;
-    Ok(Frame {
-        from: sender(fields)?,
-        opcode,
-        is_whole: is_final && reserved == 0,
-        payload,
-    })
+    let is_final = fields.get("fin").and_then(Value::as_bool).ok_or(Damage::Missing("fin"))?;
+    let reserved = fields.get("rsv").and_then(Value::as_u64).ok_or(Damage::Missing("rsv"))?;
+    Ok(Frame { from: sender(fields)?, opcode, is_whole: is_final && reserved == 0, payload })
 }
 
 /// Which side the line is about: who sent, or whose stream ended or failed.
 fn sender(fields: &Map<String, Value>) -> Result<Party, Damage> {
-    match fields
-        .get("dir")
-        .and_then(Value::as_str)
-        .ok_or(Damage::Missing("dir"))?
-    {
+    match fields.get("dir").and_then(Value::as_str).ok_or(Damage::Missing("dir"))? {
         "dp→cp" => Ok(Party::Node),
         "cp→dp" => Ok(Party::ControlPlane),
-        other => Err(Damage::Invalid {
-            field: "dir",
-            why: format!("{:?} is not known", clip(other, 64)),
-        }),
+        other => Err(Damage::Invalid { field: "dir", why: format!("{:?} is not known", clip(other, 64)) }),
     }
 }

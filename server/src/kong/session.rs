@@ -119,17 +119,10 @@ impl Session {
             Event::Response(head) => vec![self.response(&head)],
             Event::Frame(frame) => self.frame(&frame),
             Event::EndOfStream(by) => self.end(Some(by), Ending::EndOfStream),
-            Event::Failure { from, error } => self.end(
-                from,
-                Ending::Failure {
-                    error: clip(&error, NAME_MAX),
-                },
-            ),
+            Event::Failure { from, error } => self.end(from, Ending::Failure { error: clip(&error, NAME_MAX) }),
             Event::ControlPlaneUnreachable { error } => {
                 self.finish();
-                vec![Fact::ControlPlaneUnreachable {
-                    error: clip(&error, NAME_MAX),
-                }]
+                vec![Fact::ControlPlaneUnreachable { error: clip(&error, NAME_MAX) }]
             }
             Event::RecordingEnded if matches!(self.phase, Phase::Over(_)) => Vec::new(),
             Event::RecordingEnded => {
@@ -137,12 +130,7 @@ impl Session {
                 vec![Fact::RecordingEnded]
             }
         };
-        let observed = |fact| Observed {
-            at_ms,
-            place: self.place.clone(),
-            node: self.node.clone(),
-            fact,
-        };
+        let observed = |fact| Observed { at_ms, place: self.place.clone(), node: self.node.clone(), fact };
         facts.into_iter().map(observed).collect()
     }
 
@@ -227,16 +215,11 @@ impl Session {
             Party::Node => &mut self.node_spoke,
             Party::ControlPlane | Party::Observer => &mut self.control_plane_spoke,
         };
-        let encoding = if std::mem::replace(spoke, true) {
-            Encoding::Snappy
-        } else {
-            Encoding::Plain
-        };
+        let encoding = if std::mem::replace(spoke, true) { Encoding::Snappy } else { Encoding::Plain };
         match v2::decode(&frame.payload, encoding, self.inflated_max) {
-            Ok((messages, json_bytes)) => messages
-                .into_iter()
-                .filter_map(|message| self.message(message, frame, json_bytes))
-                .collect(),
+            Ok((messages, json_bytes)) => {
+                messages.into_iter().filter_map(|message| self.message(message, frame, json_bytes)).collect()
+            }
             Err(why) => vec![unreadable(frame.from, &why)],
         }
     }
@@ -256,28 +239,15 @@ impl Session {
                         self.asked.pop_first();
                     }
                 }
-                Fact::Asked {
-                    version,
-                    expects_answer: id.is_some(),
-                }
+                Fact::Asked { version, expects_answer: id.is_some() }
             }
             Message::Deltas { id, full, deltas } if !from_node => {
                 let asked = id.and_then(|id| self.asked.remove(&id));
-                Fact::Answered(Box::new(self.answer(
-                    asked,
-                    full,
-                    &deltas,
-                    frame.payload.len(),
-                    json_bytes,
-                )))
+                Fact::Answered(Box::new(self.answer(asked, full, &deltas, frame.payload.len(), json_bytes)))
             }
             Message::NewVersion { version } if !from_node => Fact::Notified { version },
             Message::ValidationError(failure) if from_node => Fact::ApplyFailed(failure),
-            Message::Error { code, message } => Fact::CallFailed {
-                by: frame.from,
-                code,
-                message,
-            },
+            Message::Error { code, message } => Fact::CallFailed { by: frame.from, code, message },
             Message::Done | Message::Other { .. } => return None,
             Message::Hello(_)
             | Message::Welcome { .. }
@@ -297,11 +267,7 @@ impl Session {
         json_bytes: usize,
     ) -> Answer {
         self.state.apply(asked, full, deltas);
-        let summary = if deltas.is_empty() && !full {
-            None
-        } else {
-            self.state.summary()
-        };
+        let summary = if deltas.is_empty() && !full { None } else { self.state.summary() };
         let (digest, shape) = summary.unzip();
         let mut versions = Vec::new();
         for delta in deltas {
@@ -321,9 +287,7 @@ impl Session {
             shape,
             frame_bytes: frame_bytes as u64,
             json_bytes: json_bytes as u64,
-            cluster_id: parameters
-                .filter_map(|delta| delta.entity.as_ref())
-                .find_map(cluster::id_of_parameter),
+            cluster_id: parameters.filter_map(|delta| delta.entity.as_ref()).find_map(cluster::id_of_parameter),
         }
     }
 
@@ -332,10 +296,9 @@ impl Session {
         let fact = match (&self.phase, by) {
             (Phase::Over(_), _) => return Vec::new(),
             (Phase::Dialled(_), Some(Party::ControlPlane) | None) => Fact::HandshakeRefused { status: None },
-            (Phase::Silent | Phase::Dialled(_) | Phase::Open(_), by) => Fact::Closed {
-                by: by.unwrap_or(Party::Observer),
-                how,
-            },
+            (Phase::Silent | Phase::Dialled(_) | Phase::Open(_), by) => {
+                Fact::Closed { by: by.unwrap_or(Party::Observer), how }
+            }
         };
         self.finish();
         vec![fact]
@@ -351,10 +314,7 @@ impl Session {
 }
 
 fn unreadable(by: Party, why: &str) -> Fact {
-    Fact::Unreadable {
-        by,
-        why: clip(why, NAME_MAX),
-    }
+    Fact::Unreadable { by, why: clip(why, NAME_MAX) }
 }
 
 #[cfg(test)]
@@ -372,10 +332,7 @@ mod tests {
 
     fn open(target: &str) -> Session {
         let mut session = session(target);
-        assert_eq!(
-            facts(&mut session, Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec())),
-            [Fact::Upgraded]
-        );
+        assert_eq!(facts(&mut session, Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec())), [Fact::Upgraded]);
         session
     }
 
@@ -384,26 +341,15 @@ mod tests {
     }
 
     fn facts(session: &mut Session, event: Event) -> Vec<Fact> {
-        session
-            .take(1, event)
-            .into_iter()
-            .map(|observed| observed.fact)
-            .collect()
+        session.take(1, event).into_iter().map(|observed| observed.fact).collect()
     }
 
     fn frame(from: Party, opcode: Opcode, payload: &[u8]) -> Event {
-        Event::Frame(Frame {
-            from,
-            opcode,
-            is_whole: true,
-            payload: payload.to_vec(),
-        })
+        Event::Frame(Frame { from, opcode, is_whole: true, payload: payload.to_vec() })
     }
 
     fn snappy(from: Party, message: &Value) -> Event {
-        let block = snap::raw::Encoder::new()
-            .compress_vec(message.to_string().as_bytes())
-            .unwrap();
+        let block = snap::raw::Encoder::new().compress_vec(message.to_string().as_bytes()).unwrap();
         frame(from, Opcode::Binary, &block)
     }
 
@@ -419,72 +365,39 @@ mod tests {
         let said = session.take(5, frame(Party::Node, Opcode::Ping, HASH.as_bytes()));
         assert_eq!(said[0].node.as_deref(), Some("n1"));
         assert_eq!((said[0].at_ms, &said[0].place), (5, &Place::Connection("x".into())));
-        assert_eq!(
-            said[0].fact,
-            Fact::Heartbeat {
-                hash: HASH.parse().unwrap()
-            }
-        );
+        assert_eq!(said[0].fact, Fact::Heartbeat { hash: HASH.parse().unwrap() });
     }
 
     #[test]
     fn the_first_end_counts() {
         let mut session = v1();
         let close = frame(Party::ControlPlane, Opcode::Close, &[]);
-        let closed = Fact::Closed {
-            by: Party::ControlPlane,
-            how: Ending::CloseFrame { code: None },
-        };
+        let closed = Fact::Closed { by: Party::ControlPlane, how: Ending::CloseFrame { code: None } };
         assert_eq!(facts(&mut session, close), [closed]);
         assert_eq!(facts(&mut session, frame(Party::Node, Opcode::Close, &[])), []);
         assert_eq!(facts(&mut session, Event::EndOfStream(Party::Node)), []);
         assert_eq!(facts(&mut session, Event::RecordingEnded), []);
         let late = frame(Party::Node, Opcode::Ping, HASH.as_bytes());
-        assert_eq!(
-            facts(&mut session, late).len(),
-            1,
-            "a heartbeat that was under way is one"
-        );
+        assert_eq!(facts(&mut session, late).len(), 1, "a heartbeat that was under way is one");
     }
 
     #[test]
     fn a_close_frame_may_have_a_code() {
-        let closed = Fact::Closed {
-            by: Party::Node,
-            how: Ending::CloseFrame { code: Some(1001) },
-        };
-        assert_eq!(
-            facts(&mut v1(), frame(Party::Node, Opcode::Close, &[0x03, 0xe9, b'x'])),
-            [closed]
-        );
+        let closed = Fact::Closed { by: Party::Node, how: Ending::CloseFrame { code: Some(1001) } };
+        assert_eq!(facts(&mut v1(), frame(Party::Node, Opcode::Close, &[0x03, 0xe9, b'x'])), [closed]);
     }
 
     #[test]
     fn a_control_plane_that_ends_before_it_answers_has_refused() {
         let refused = [Fact::HandshakeRefused { status: None }];
-        assert_eq!(
-            facts(&mut session("/v2/outlet"), Event::EndOfStream(Party::ControlPlane)),
-            refused
-        );
-        let failure = Event::Failure {
-            from: None,
-            error: "0 bytes".into(),
-        };
+        assert_eq!(facts(&mut session("/v2/outlet"), Event::EndOfStream(Party::ControlPlane)), refused);
+        let failure = Event::Failure { from: None, error: "0 bytes".into() };
         assert_eq!(facts(&mut session("/v2/outlet"), failure), refused);
         let gave_up = facts(&mut session("/v2/outlet"), Event::EndOfStream(Party::Node));
-        assert_eq!(
-            gave_up,
-            [Fact::Closed {
-                by: Party::Node,
-                how: Ending::EndOfStream
-            }]
-        );
+        assert_eq!(gave_up, [Fact::Closed { by: Party::Node, how: Ending::EndOfStream }]);
         let mut session = session("/v2/outlet");
         let answer = Event::Response(b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec());
-        assert_eq!(
-            facts(&mut session, answer),
-            [Fact::HandshakeRefused { status: Some(404) }]
-        );
+        assert_eq!(facts(&mut session, answer), [Fact::HandshakeRefused { status: Some(404) }]);
         assert_eq!(facts(&mut session, Event::RecordingEnded), [], "refused is over");
     }
 
@@ -496,23 +409,12 @@ mod tests {
     #[test]
     fn what_kong_does_not_send_is_said_to_be_unreadable() {
         is_unreadable(&mut Session::new("x"), frame(Party::Node, Opcode::Binary, b"{}"));
-        is_unreadable(
-            &mut Session::new("x"),
-            Event::Request(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
-        );
-        is_unreadable(
-            &mut Session::new("x"),
-            Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec()),
-        );
+        is_unreadable(&mut Session::new("x"), Event::Request(b"GET / HTTP/1.1\r\n\r\n".to_vec()));
+        is_unreadable(&mut Session::new("x"), Event::Response(b"HTTP/1.1 101 x\r\n\r\n".to_vec()));
         is_unreadable(&mut v1(), frame(Party::Node, Opcode::Ping, b"short"));
         is_unreadable(&mut v1(), frame(Party::Node, Opcode::Text, b"{}"));
         is_unreadable(&mut v1(), frame(Party::ControlPlane, Opcode::Binary, b"not gzip"));
-        let fragment = Frame {
-            from: Party::Node,
-            opcode: Opcode::Ping,
-            is_whole: false,
-            payload: HASH.into(),
-        };
+        let fragment = Frame { from: Party::Node, opcode: Opcode::Ping, is_whole: false, payload: HASH.into() };
         is_unreadable(&mut v1(), Event::Frame(fragment));
     }
 
@@ -526,21 +428,13 @@ mod tests {
         let mut ask =
             json!({"id": 1, "method": "kong.sync.v2.get_delta", "params": [{"default": {"version": 1}}], "pad": ""});
         ask["pad"] = "x".repeat(123 - ask.to_string().len()).into();
-        let Event::Frame(block) = snappy(Party::Node, &ask) else {
-            panic!("a frame")
-        };
+        let Event::Frame(block) = snappy(Party::Node, &ask) else { panic!("a frame") };
         assert_eq!(block.payload[0], b'{');
         assert!(matches!(
             facts(&mut session, Event::Frame(block)).as_slice(),
-            [Fact::Asked {
-                expects_answer: true,
-                ..
-            }]
+            [Fact::Asked { expects_answer: true, .. }]
         ));
-        is_unreadable(
-            &mut session,
-            frame(Party::Node, Opcode::Binary, ask.to_string().as_bytes()),
-        );
+        is_unreadable(&mut session, frame(Party::Node, Opcode::Binary, ask.to_string().as_bytes()));
     }
 
     #[test]
@@ -558,28 +452,14 @@ mod tests {
         session.take(1, ask(4, 7));
         session.take(1, ask(5, 8));
         let answer = |id: u64| {
-            snappy(
-                Party::ControlPlane,
-                &json!({"id": id, "result": {"default": {"deltas": {}, "wipe": false}}}),
-            )
+            snappy(Party::ControlPlane, &json!({"id": id, "result": {"default": {"deltas": {}, "wipe": false}}}))
         };
         let said = facts(&mut session, answer(5));
-        let [Fact::Answered(said)] = said.as_slice() else {
-            panic!("{said:?}")
-        };
-        assert_eq!(
-            said.reported_as().map(|version| version.to_string()),
-            Some(format!("{:032}", 8))
-        );
+        let [Fact::Answered(said)] = said.as_slice() else { panic!("{said:?}") };
+        assert_eq!(said.reported_as().map(|version| version.to_string()), Some(format!("{:032}", 8)));
         assert!(said.is_empty() && said.digest.is_none());
         let said = facts(&mut session, answer(5));
-        assert!(
-            matches!(said.as_slice(), [Fact::Answered(answer)] if answer.asked.is_none()),
-            "answered once"
-        );
-        is_unreadable(
-            &mut session,
-            snappy(Party::Node, &json!({"id": 4, "result": {"default": {"deltas": {}}}})),
-        );
+        assert!(matches!(said.as_slice(), [Fact::Answered(answer)] if answer.asked.is_none()), "answered once");
+        is_unreadable(&mut session, snappy(Party::Node, &json!({"id": 4, "result": {"default": {"deltas": {}}}})));
     }
 }

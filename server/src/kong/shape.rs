@@ -44,22 +44,15 @@ impl Part {
     pub fn of(entity_type: &str, entity: &Value) -> Self {
         match entity_type {
             "routes" => {
-                let hosts = entity
-                    .get("hosts")
-                    .and_then(Value::as_array)
-                    .map_or(&[][..], Vec::as_slice);
-                Self::Route {
-                    hosts: hosts.iter().filter_map(Value::as_str).map(Box::from).collect(),
-                }
+                let hosts = entity.get("hosts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+                Self::Route { hosts: hosts.iter().filter_map(Value::as_str).map(Box::from).collect() }
             }
             "certificates" => match id(entity) {
                 Some(id) => Self::Certificate { id: id.into() },
                 None => Self::Plain,
             },
             "snis" => match entity.get("certificate").and_then(id) {
-                Some(certificate) => Self::Sni {
-                    certificate: certificate.into(),
-                },
+                Some(certificate) => Self::Sni { certificate: certificate.into() },
                 None => Self::Plain,
             },
             "plugins" if is_local_rate_limit(entity) => Self::LocalRateLimit,
@@ -112,10 +105,7 @@ fn id(value: &Value) -> Option<&str> {
 }
 
 fn is_local_rate_limit(plugin: &Value) -> bool {
-    let policy = plugin
-        .get("config")
-        .and_then(|config| config.get("policy"))
-        .and_then(Value::as_str);
+    let policy = plugin.get("config").and_then(|config| config.get("policy")).and_then(Value::as_str);
     plugin.get("name").and_then(Value::as_str) == Some("rate-limiting") && policy == Some("local")
 }
 
@@ -146,13 +136,6 @@ mod tests {
         assert_eq!(shape.entities.get("routes"), Some(&3));
         assert_eq!(shape.entities.get("services"), None);
         assert_eq!(shape.entities.len(), 4);
-        assert_eq!(
-            (
-                shape.hosts_served,
-                shape.certificates_without_snis,
-                shape.local_rate_limits
-            ),
-            (2, 1, 1)
-        );
+        assert_eq!((shape.hosts_served, shape.certificates_without_snis, shape.local_rate_limits), (2, 1, 1));
     }
 }

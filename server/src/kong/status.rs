@@ -10,10 +10,7 @@ pub fn status(body: &Value) -> Option<NodeStatus> {
     let fields = body.as_object()?;
     let database = fields.get("database").and_then(Value::as_object);
     let status = NodeStatus {
-        hash: fields
-            .get("configuration_hash")
-            .and_then(Value::as_str)
-            .and_then(|text| text.parse().ok()),
+        hash: fields.get("configuration_hash").and_then(Value::as_str).and_then(|text| text.parse().ok()),
         database_reachable: database.and_then(|database| database.get("reachable")?.as_bool()),
     };
     // What every Kong has, with or without a configuration.
@@ -30,12 +27,10 @@ pub fn readiness(status: u16, body: &Value) -> Option<Readiness> {
             "no configuration available (configuration hash is not initialized)" => Readiness::NoConfiguration,
             "no configuration available (empty configuration present)" => Readiness::EmptyConfiguration,
             "draining" => Readiness::Draining,
-            building if building.contains("builds not yet complete") => Readiness::Building {
-                message: clip(building, MESSAGE_MAX),
-            },
-            other => Readiness::NotReady {
-                message: clip(other, MESSAGE_MAX),
-            },
+            building if building.contains("builds not yet complete") => {
+                Readiness::Building { message: clip(building, MESSAGE_MAX) }
+            }
+            other => Readiness::NotReady { message: clip(other, MESSAGE_MAX) },
         }),
         _ => None,
     }
@@ -52,15 +47,8 @@ mod tests {
         assert_eq!(node.hash.map(|hash| hash.is_zeros()), Some(true));
         assert_eq!(node.database_reachable, None);
         let control_plane = status(&json!({"database": {"reachable": false}, "server": {}})).unwrap();
-        assert_eq!(
-            (control_plane.hash, control_plane.database_reachable),
-            (None, Some(false))
-        );
-        assert_eq!(
-            status(&json!({"server": {}})).unwrap().hash,
-            None,
-            "before the first configuration"
-        );
+        assert_eq!((control_plane.hash, control_plane.database_reachable), (None, Some(false)));
+        assert_eq!(status(&json!({"server": {}})).unwrap().hash, None, "before the first configuration");
         assert_eq!(status(&json!({"message": "no Route matched"})), None);
     }
 
@@ -72,11 +60,7 @@ mod tests {
     #[test]
     fn readiness_has_a_reason() {
         check(200, "ready", Some(Readiness::Ready));
-        check(
-            503,
-            "no configuration available (empty configuration present)",
-            Some(Readiness::EmptyConfiguration),
-        );
+        check(503, "no configuration available (empty configuration present)", Some(Readiness::EmptyConfiguration));
         check(
             503,
             "no configuration available (configuration hash is not initialized)",
@@ -84,21 +68,9 @@ mod tests {
         );
         check(503, "draining", Some(Readiness::Draining));
         let message = "router builds not yet complete, router ready in 1 of 4 workers";
-        check(
-            503,
-            message,
-            Some(Readiness::Building {
-                message: message.into(),
-            }),
-        );
+        check(503, message, Some(Readiness::Building { message: message.into() }));
         let message = "failed to connect to database";
-        check(
-            503,
-            message,
-            Some(Readiness::NotReady {
-                message: message.into(),
-            }),
-        );
+        check(503, message, Some(Readiness::NotReady { message: message.into() }));
         check(404, "not found", None);
     }
 }

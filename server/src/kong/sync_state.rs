@@ -35,11 +35,7 @@ impl SyncState {
             self.known = Some(Known::default());
         } else if deltas.is_empty() {
             return;
-        } else if self
-            .known
-            .as_ref()
-            .is_some_and(|known| known.version.is_none() || known.version != asked)
-        {
+        } else if self.known.as_ref().is_some_and(|known| known.version.is_none() || known.version != asked) {
             self.known = None;
         }
         let Some(known) = &mut self.known else { return };
@@ -48,13 +44,7 @@ impl SyncState {
             match &delta.entity {
                 Some(entity) => {
                     let digest = entity_digest(&delta.entity_type, entity);
-                    known.entities.insert(
-                        key,
-                        Entity {
-                            digest,
-                            part: Part::of(&delta.entity_type, entity),
-                        },
-                    );
+                    known.entities.insert(key, Entity { digest, part: Part::of(&delta.entity_type, entity) });
                 }
                 None => _ = known.entities.remove(&key),
             }
@@ -67,28 +57,20 @@ impl SyncState {
     pub fn summary(&self) -> Option<(BehaviourDigest, Shape)> {
         let known = self.known.as_ref()?;
         let digests = known.entities.values().map(|entity| entity.digest).collect();
-        let parts = known
-            .entities
-            .iter()
-            .map(|((entity_type, _), entity)| (entity_type.as_ref(), &entity.part));
+        let parts = known.entities.iter().map(|((entity_type, _), entity)| (entity_type.as_ref(), &entity.part));
         Some((BehaviourDigest::of_entities(digests), Shape::of_parts(parts)))
     }
 }
 
 /// The primary key of a delta's entity as one text: of the `pk` that it carries, else of the entity itself.
 pub(super) fn primary_key(pk: Option<&serde_json::Value>, entity: Option<&serde_json::Value>) -> Option<String> {
-    pk.and_then(outline::primary_key)
-        .or_else(|| entity.and_then(outline::primary_key))
-        .or_else(|| {
-            // A key of several columns: all of them, in one order.
-            let mut columns: Vec<_> = pk?.as_object()?.iter().collect();
-            columns.sort_unstable_by_key(|&(name, _)| name);
-            let columns: Vec<_> = columns
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
-            (!columns.is_empty()).then(|| columns.join("&"))
-        })
+    pk.and_then(outline::primary_key).or_else(|| entity.and_then(outline::primary_key)).or_else(|| {
+        // A key of several columns: all of them, in one order.
+        let mut columns: Vec<_> = pk?.as_object()?.iter().collect();
+        columns.sort_unstable_by_key(|&(name, _)| name);
+        let columns: Vec<_> = columns.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (!columns.is_empty()).then(|| columns.join("&"))
+    })
 }
 
 #[cfg(test)]
@@ -101,12 +83,7 @@ mod tests {
     }
 
     fn delta(at: u32, id: &str, entity: Option<Value>) -> Delta {
-        Delta {
-            entity_type: "services".into(),
-            primary_key: id.into(),
-            version: version(at),
-            entity,
-        }
+        Delta { entity_type: "services".into(), primary_key: id.into(), version: version(at), entity }
     }
 
     fn service(port: u16, updated_at: u32) -> Option<Value> {
@@ -116,16 +93,8 @@ mod tests {
     #[test]
     fn deltas_lead_to_what_a_full_sync_would_have_given() {
         let mut state = SyncState::default();
-        state.apply(
-            None,
-            true,
-            &[delta(1, "1", service(80, 1)), delta(1, "2", service(81, 1))],
-        );
-        state.apply(
-            Some(version(1)),
-            false,
-            &[delta(2, "2", None), delta(3, "1", service(82, 3))],
-        );
+        state.apply(None, true, &[delta(1, "1", service(80, 1)), delta(1, "2", service(81, 1))]);
+        state.apply(Some(version(1)), false, &[delta(2, "2", None), delta(3, "1", service(82, 3))]);
         let mut full = SyncState::default();
         full.apply(None, true, &[delta(3, "1", service(82, 3))]);
         assert_eq!(state.summary(), full.summary());

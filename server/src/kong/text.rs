@@ -14,29 +14,18 @@ pub fn clip(text: &str, max: usize) -> String {
         return text.to_owned();
     }
     let room = max.saturating_sub('…'.len_utf8());
-    let end = (0..=room)
-        .rev()
-        .find(|&index| text.is_char_boundary(index))
-        .unwrap_or(0);
+    let end = (0..=room).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
 /// A string field of an object as a name; `None` where it is absent, null, empty or no string.
 pub fn name(fields: &Map<String, Value>, key: &str) -> Option<String> {
-    fields
-        .get(key)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .map(|text| clip(text, NAME_MAX))
+    fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(|text| clip(text, NAME_MAX))
 }
 
 /// A string field of an object as a message; `None` where it is absent, null, empty or no string.
 pub fn message(fields: &Map<String, Value>, key: &str) -> Option<String> {
-    fields
-        .get(key)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .map(|text| clip(text, MESSAGE_MAX))
+    fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(|text| clip(text, MESSAGE_MAX))
 }
 
 /// The elements of an array. What should be an array is `{}` where a Lua table was empty (`kong-hybrid.md` 1.6, 2.3);
@@ -50,9 +39,7 @@ pub fn seconds_as_ms(seconds: f64) -> Option<i64> {
     const YEAR_9999: f64 = 253_402_300_799.0;
     // In range by the condition.
     #[expect(clippy::cast_possible_truncation)]
-    (0.0..=YEAR_9999)
-        .contains(&seconds)
-        .then(|| (seconds * 1000.0).round() as i64)
+    (0.0..=YEAR_9999).contains(&seconds).then(|| (seconds * 1000.0).round() as i64)
 }
 
 #[cfg(test)]

@@ -66,10 +66,7 @@ pub fn from_node(payload: &[u8]) -> Result<FromNode, String> {
     match frame.get("type").and_then(Value::as_str) {
         Some("basic_info") => Ok(FromNode::BasicInfo(Box::new(basic_info(frame)))),
         Some("error") => {
-            let error = frame
-                .get("error")
-                .and_then(Value::as_object)
-                .ok_or("an error frame without an error")?;
+            let error = frame.get("error").and_then(Value::as_object).ok_or("an error frame without an error")?;
             Ok(FromNode::Error(Box::new(apply_failure(error))))
         }
         Some(other) => Err(format!("a frame of type {:?}", clip(other, 64))),
@@ -88,9 +85,7 @@ pub fn from_control_plane(payload: &[u8], inflated_max: usize) -> Result<FromCon
     };
     match frame.get("type").and_then(Value::as_str) {
         Some("reconfigure") => reconfigure(frame, payload.len(), text.len()),
-        Some(other) => Ok(FromControlPlane::Ignored {
-            kind: clip(other, NAME_MAX),
-        }),
+        Some(other) => Ok(FromControlPlane::Ignored { kind: clip(other, NAME_MAX) }),
         None => Err("a frame without a type".to_owned()),
     }
 }
@@ -101,16 +96,13 @@ pub fn from_control_plane(payload: &[u8], inflated_max: usize) -> Result<FromCon
 /// Says what is wrong with the payload; a control plane ends the connection on it.
 pub fn heartbeat(payload: &[u8]) -> Result<ConfigHash, String> {
     let text = std::str::from_utf8(payload).map_err(|_| "a ping that is no text".to_owned())?;
-    text.parse()
-        .map_err(|_| format!("a ping of {} bytes that are no hash", payload.len()))
+    text.parse().map_err(|_| format!("a ping of {} bytes that are no hash", payload.len()))
 }
 
 fn inflate(payload: &[u8], inflated_max: usize) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let mut bounded = MultiGzDecoder::new(payload).take(inflated_max as u64 + 1);
-    bounded
-        .read_to_end(&mut text)
-        .map_err(|error| format!("gzip: {error}"))?;
+    bounded.read_to_end(&mut text).map_err(|error| format!("gzip: {error}"))?;
     if text.len() > inflated_max {
         return Err(format!("inflates to more than {inflated_max} bytes"));
     }
@@ -150,9 +142,7 @@ fn only_workspaces(table: &Map<String, Value>) -> bool {
         Value::Object(fields) => fields.is_empty(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
-    table
-        .iter()
-        .all(|(key, value)| key == "workspaces" || key.starts_with('_') || is_empty(value))
+    table.iter().all(|(key, value)| key == "workspaces" || key.starts_with('_') || is_empty(value))
 }
 
 fn hash(value: &Value) -> Option<ConfigHash> {
@@ -173,10 +163,7 @@ fn sections(hashes: &Map<String, Value>) -> Option<SectionHashes> {
 fn basic_info(frame: &Map<String, Value>) -> Introduction {
     let plugin = |value: &Value| {
         let fields = value.as_object()?;
-        Some(PluginVersion {
-            name: name(fields, "name")?,
-            version: name(fields, "version"),
-        })
+        Some(PluginVersion { name: name(fields, "name")?, version: name(fields, "version") })
     };
     let filters = frame.get("filters").and_then(Value::as_object);
     Introduction {
@@ -184,29 +171,13 @@ fn basic_info(frame: &Map<String, Value>) -> Introduction {
         node_id: None,
         hostname: None,
         gateway_version: None,
-        labels: frame
-            .get("labels")
-            .and_then(Value::as_object)
-            .map(labels)
-            .unwrap_or_default(),
-        plugins: elements(frame, "plugins")
-            .iter()
-            .filter_map(plugin)
-            .take(PLUGINS_MAX)
-            .collect(),
+        labels: frame.get("labels").and_then(Value::as_object).map(labels).unwrap_or_default(),
+        plugins: elements(frame, "plugins").iter().filter_map(plugin).take(PLUGINS_MAX).collect(),
         filters: filters.map_or_else(Vec::new, |filters| {
-            filters
-                .keys()
-                .take(PLUGINS_MAX)
-                .map(|name| clip(name, NAME_MAX))
-                .collect()
+            filters.keys().take(PLUGINS_MAX).map(|name| clip(name, NAME_MAX)).collect()
         }),
         capabilities: Vec::new(),
-        settings: frame
-            .get("process_conf")
-            .and_then(Value::as_object)
-            .map(settings)
-            .unwrap_or_default(),
+        settings: frame.get("process_conf").and_then(Value::as_object).map(settings).unwrap_or_default(),
     }
 }
 
@@ -226,10 +197,7 @@ pub(super) fn settings(conf: &Map<String, Value>) -> BTreeMap<&'static str, Stri
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
-    SETTINGS
-        .into_iter()
-        .filter_map(|key| Some((key, text(conf.get(key)?)?)))
-        .collect()
+    SETTINGS.into_iter().filter_map(|key| Some((key, text(conf.get(key)?)?))).collect()
 }
 
 /// The body of an error report, which v1 and v2 write alike.
@@ -250,11 +218,7 @@ pub(super) fn apply_failure(error: &Map<String, Value>) -> ApplyFailure {
         name: name(error, "name"),
         source: name(error, "source"),
         message: message(error, "message").or_else(|| message(error, "exception")),
-        entities: elements(error, "flattened_errors")
-            .iter()
-            .filter_map(failed)
-            .take(FAILED_ENTITIES_MAX)
-            .collect(),
+        entities: elements(error, "flattened_errors").iter().filter_map(failed).take(FAILED_ENTITIES_MAX).collect(),
     }
 }
 
@@ -296,32 +260,18 @@ mod tests {
             "process_conf": {"role": "data_plane", "prefix": "/usr/local/kong", "cluster_max_payload": 16_777_216,
                 "konnect_mode": false, "cluster_dp_labels": ["region:eu"], "cluster_cert_key": "******"},
             "filters": {"waf": {"name": "waf"}}, "labels": {"region": "eu", "tier": "edge"}});
-        let FromNode::BasicInfo(info) = from_node(frame.to_string().as_bytes()).unwrap() else {
-            panic!("basic info")
-        };
+        let FromNode::BasicInfo(info) = from_node(frame.to_string().as_bytes()).unwrap() else { panic!("basic info") };
         assert_eq!(info.labels.get("tier").map(String::as_str), Some("edge"));
         assert_eq!(info.plugins.len(), 2);
-        assert_eq!(
-            (info.plugins[1].name.as_str(), &info.plugins[1].version),
-            ("my-plugin", &None)
-        );
+        assert_eq!((info.plugins[1].name.as_str(), &info.plugins[1].version), ("my-plugin", &None));
         assert_eq!(info.filters, ["waf"]);
-        let settings: Vec<_> = info
-            .settings
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        assert_eq!(
-            settings,
-            ["cluster_max_payload=16777216", "konnect_mode=false", "role=data_plane"]
-        );
+        let settings: Vec<_> = info.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(settings, ["cluster_max_payload=16777216", "konnect_mode=false", "role=data_plane"]);
     }
 
     #[test]
     fn a_small_basic_info_is_enough() {
-        let FromNode::BasicInfo(info) = from_node(br#"{"type":"basic_info","plugins":{}}"#).unwrap() else {
-            panic!()
-        };
+        let FromNode::BasicInfo(info) = from_node(br#"{"type":"basic_info","plugins":{}}"#).unwrap() else { panic!() };
         assert_eq!((info.plugins.len(), info.labels.len(), info.settings.len()), (0, 0, 0));
     }
 
@@ -333,18 +283,11 @@ mod tests {
             "config_hash": "c6ee22cecbb5f8a7714966db3931b7b1", "code": 14, "fields": {},
             "flattened_errors": [{"entity_type": "service", "entity_id": "11", "entity_name": "orders",
                 "errors": [{"type": "field", "field": "host", "message": "required field missing"}]}]}});
-        let FromNode::Error(failure) = from_node(frame.to_string().as_bytes()).unwrap() else {
-            panic!("an error")
-        };
+        let FromNode::Error(failure) = from_node(frame.to_string().as_bytes()).unwrap() else { panic!("an error") };
         assert_eq!(failure.version.unwrap().as_str(), "c6ee22cecbb5f8a7714966db3931b7b1");
         assert_eq!(failure.name.as_deref(), Some("declarative configuration parse failure"));
-        let [entity] = failure.entities.as_slice() else {
-            panic!("one entity")
-        };
-        assert_eq!(
-            (entity.name.as_deref(), entity.field.as_deref()),
-            (Some("orders"), Some("host"))
-        );
+        let [entity] = failure.entities.as_slice() else { panic!("one entity") };
+        assert_eq!((entity.name.as_deref(), entity.field.as_deref()), (Some("orders"), Some("host")));
         assert_eq!(entity.message.as_deref(), Some("required field missing"));
     }
 
@@ -368,11 +311,7 @@ mod tests {
         let with = |hash: Option<&str>| offer(&json!({"type": "reconfigure", "config_hash": hash, "config_table": {}}));
         assert_eq!(with(None).is_trimmed(), None);
         assert_eq!(with(None).reported_as().as_str(), "00000000000000000000000000000000");
-        assert_eq!(
-            with(Some("1f74d9c7023b53991f74d9c7023b5399")).is_trimmed(),
-            None,
-            "twice the same half"
-        );
+        assert_eq!(with(Some("1f74d9c7023b53991f74d9c7023b5399")).is_trimmed(), None, "twice the same half");
         assert_eq!(with(Some("c6ee22cecbb5f8a7714966db3931b7b1")).is_trimmed(), Some(true));
         assert_eq!(with(Some("too short")).stated, None);
     }
@@ -385,9 +324,7 @@ mod tests {
             json!({"_format_version": "3.0", "_transform": false, "workspaces": [{"id": "1"}], "services": {}});
         assert!(with(workspaces).reported_as().is_zeros());
         assert_eq!(
-            with(json!({"workspaces": [{"id": "1"}], "parameters": [{"key": "x"}]}))
-                .reported_as()
-                .as_str(),
+            with(json!({"workspaces": [{"id": "1"}], "parameters": [{"key": "x"}]})).reported_as().as_str(),
             hash
         );
     }
@@ -404,10 +341,7 @@ mod tests {
         check(&gzip(r#"{"type":"reconfigure"}"#), MAX, "without a configuration");
         check(&gzip(&" ".repeat(101)), 100, "more than 100 bytes");
         check(&gzip(&"[".repeat(5_000)), MAX, "recursion");
-        assert!(matches!(
-            from_control_plane(&gzip(r#"{"type":"x"}"#), MAX),
-            Ok(FromControlPlane::Ignored { .. })
-        ));
+        assert!(matches!(from_control_plane(&gzip(r#"{"type":"x"}"#), MAX), Ok(FromControlPlane::Ignored { .. })));
         assert!(from_node(b"\xff").is_err() && from_node(br#"{"type":"x"}"#).is_err());
         assert!(heartbeat(&[b'0'; 31]).is_err() && heartbeat(&[0xff; 32]).is_err());
     }

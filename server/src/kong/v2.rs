@@ -20,11 +20,7 @@ pub enum Message {
     /// The node says what it runs. Without an id it expects no answer.
     GetDelta { id: Option<u64>, version: ConfigHash },
     /// The control plane's answer to it.
-    Deltas {
-        id: Option<u64>,
-        full: bool,
-        deltas: Vec<Delta>,
-    },
+    Deltas { id: Option<u64>, full: bool, deltas: Vec<Delta> },
     /// The control plane has a new version.
     NewVersion { version: ConfigHash },
     /// The node could not apply a version.
@@ -91,9 +87,7 @@ fn uncompress(block: &[u8], inflated_max: usize) -> Result<Vec<u8>, String> {
     if stated > block.len().saturating_mul(MOST_BYTES_FROM_ONE) {
         return Err(format!("snappy: {} bytes cannot hold {stated}", block.len()));
     }
-    snap::raw::Decoder::new()
-        .decompress_vec(block)
-        .map_err(|error| format!("snappy: {error}"))
+    snap::raw::Decoder::new().decompress_vec(block).map_err(|error| format!("snappy: {error}"))
 }
 
 fn too_long(inflated_max: usize) -> String {
@@ -111,10 +105,7 @@ fn message(value: Value) -> Result<Message, String> {
     if let Some(error) = fields.get("error").and_then(Value::as_object) {
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
         let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
-        return Ok(Message::Error {
-            code,
-            message: clip(message, MESSAGE_MAX),
-        });
+        return Ok(Message::Error { code, message: clip(message, MESSAGE_MAX) });
     }
     match fields.remove("result") {
         Some(Value::Object(result)) => answer(id, result),
@@ -131,16 +122,11 @@ fn call(method: &str, id: Option<u64>, fields: &Map<String, Value>) -> Result<Me
         "kong.meta.v1.hello" => Ok(Message::Hello(Box::new(hello(required()?)))),
         "kong.sync.v2.get_delta" => {
             let version = namespace(required()?).and_then(|default| version(default.get("version")?));
-            Ok(Message::GetDelta {
-                id,
-                version: version.ok_or("get_delta without a version")?,
-            })
+            Ok(Message::GetDelta { id, version: version.ok_or("get_delta without a version")? })
         }
         "kong.sync.v2.notify_new_version" => {
             let version = namespace(required()?).and_then(|default| version(default.get("new_version")?));
-            Ok(Message::NewVersion {
-                version: version.ok_or("notify_new_version without a version")?,
-            })
+            Ok(Message::NewVersion { version: version.ok_or("notify_new_version without a version")? })
         }
         "kong.sync.v2.notify_validation_error" => {
             let parameters = required()?;
@@ -149,17 +135,13 @@ fn call(method: &str, id: Option<u64>, fields: &Map<String, Value>) -> Result<Me
             failure.version = parameters.get("version").and_then(version).or(failure.version);
             Ok(Message::ValidationError(Box::new(failure)))
         }
-        other => Ok(Message::Other {
-            method: clip(other, NAME_MAX),
-        }),
+        other => Ok(Message::Other { method: clip(other, NAME_MAX) }),
     }
 }
 
 fn answer(id: Option<u64>, mut result: Map<String, Value>) -> Result<Message, String> {
     if result.contains_key("rpc_capabilities") {
-        return Ok(Message::Welcome {
-            capabilities: capabilities(&result),
-        });
+        return Ok(Message::Welcome { capabilities: capabilities(&result) });
     }
     let Some(Value::Object(mut default)) = result.remove("default") else {
         return Ok(Message::Done);
@@ -168,9 +150,7 @@ fn answer(id: Option<u64>, mut result: Map<String, Value>) -> Result<Message, St
         return Ok(Message::Done);
     }
     // `wipe` is what 3.9 calls it.
-    let full = ["full_sync", "wipe"]
-        .iter()
-        .any(|key| default.get(*key) == Some(&Value::Bool(true)));
+    let full = ["full_sync", "wipe"].iter().any(|key| default.get(*key) == Some(&Value::Bool(true)));
     let deltas = match default.remove("deltas") {
         Some(Value::Array(deltas)) => deltas.into_iter().map(delta).collect::<Result<_, _>>()?,
         // An empty Lua table.
@@ -184,18 +164,10 @@ fn delta(value: Value) -> Result<Delta, String> {
         return Err("a delta that is no object".to_owned());
     };
     let entity_type = name(&fields, "type").ok_or("a delta without a type")?;
-    let version = fields
-        .get("version")
-        .and_then(version)
-        .ok_or("a delta without a version")?;
+    let version = fields.get("version").and_then(version).ok_or("a delta without a version")?;
     let entity = fields.remove("entity").filter(|entity| !entity.is_null());
     let primary_key = primary_key(fields.get("pk"), entity.as_ref()).ok_or("a delta without a key")?;
-    Ok(Delta {
-        entity_type,
-        primary_key,
-        version,
-        entity,
-    })
+    Ok(Delta { entity_type, primary_key, version, entity })
 }
 
 /// The one namespace that exists.
@@ -234,11 +206,7 @@ fn labels(conf: &Map<String, Value>) -> BTreeMap<String, String> {
         let (key, value) = value.as_str()?.split_once(':')?;
         Some((clip(key, NAME_MAX), clip(value, NAME_MAX)))
     };
-    elements(conf, "cluster_dp_labels")
-        .iter()
-        .filter_map(pair)
-        .take(LABELS_MAX)
-        .collect()
+    elements(conf, "cluster_dp_labels").iter().filter_map(pair).take(LABELS_MAX).collect()
 }
 
 fn capabilities(fields: &Map<String, Value>) -> Vec<String> {
@@ -283,15 +251,9 @@ mod tests {
             "kong_conf": {"role": "data_plane", "cluster_dp_labels": labels, "cluster_cert_key": "******"},
         });
         let hello = plain(&json!({"id": 1, "method": "kong.meta.v1.hello", "params": [parameters]}));
-        let Message::Hello(hello) = hello else {
-            panic!("a hello")
-        };
+        let Message::Hello(hello) = hello else { panic!("a hello") };
         assert_eq!(hello.node_id.as_deref(), Some("5a7b1c34"));
-        assert_eq!(
-            hello.labels.get("url").map(String::as_str),
-            Some("http://x"),
-            "split at the first colon"
-        );
+        assert_eq!(hello.labels.get("url").map(String::as_str), Some("http://x"), "split at the first colon");
         assert_eq!(hello.capabilities, ["kong.sync.v2"]);
         assert_eq!(hello.settings.len(), 1);
         let welcome =
@@ -307,13 +269,7 @@ mod tests {
         let version = "00000000000000000000000000000012".parse().unwrap();
         assert_eq!(asked(json!(12)), Message::GetDelta { id: Some(7), version });
         let token = "v02_000000000000000000000000002a";
-        assert_eq!(
-            asked(json!(token)),
-            Message::GetDelta {
-                id: Some(7),
-                version: token.parse().unwrap()
-            }
-        );
+        assert_eq!(asked(json!(token)), Message::GetDelta { id: Some(7), version: token.parse().unwrap() });
         let report = json!({"method": "kong.sync.v2.get_delta", "params": [{"default": {"version": 12}}]});
         assert_eq!(plain(&report), Message::GetDelta { id: None, version });
         let notify =
@@ -325,11 +281,7 @@ mod tests {
     #[test]
     fn an_answer_has_deltas_or_none() {
         let answer = |default: Value| plain(&json!({"id": 0, "result": {"default": default}}));
-        let none = |full| Message::Deltas {
-            id: Some(0),
-            full,
-            deltas: vec![],
-        };
+        let none = |full| Message::Deltas { id: Some(0), full, deltas: vec![] };
         assert_eq!(answer(json!({"deltas": {}, "full_sync": false})), none(false));
         assert_eq!(answer(json!({"deltas": [], "wipe": true})), none(true));
         let version = "v02_000000000000000000000000002a";
@@ -338,20 +290,13 @@ mod tests {
         };
         let both =
             answer(json!({"deltas": [delta(json!({"id": "1", "port": 1})), delta(json!(null))], "full_sync": false}));
-        let Message::Deltas { deltas, .. } = both else {
-            panic!("deltas")
-        };
+        let Message::Deltas { deltas, .. } = both else { panic!("deltas") };
         assert_eq!(
-            deltas
-                .iter()
-                .map(|delta| (delta.primary_key.as_str(), delta.entity.is_some()))
-                .collect::<Vec<_>>(),
+            deltas.iter().map(|delta| (delta.primary_key.as_str(), delta.entity.is_some())).collect::<Vec<_>>(),
             [("1", true), ("1", false)]
         );
         let parameter = json!({"type": "parameters", "version": 1, "entity": {"key": "cluster_id", "value": "x"}});
-        let Message::Deltas { deltas, .. } = answer(json!({"deltas": [parameter], "wipe": true})) else {
-            panic!()
-        };
+        let Message::Deltas { deltas, .. } = answer(json!({"deltas": [parameter], "wipe": true})) else { panic!() };
         assert_eq!(deltas[0].primary_key, "cluster_id");
     }
 
@@ -380,13 +325,7 @@ mod tests {
         let other = json!({"id": 3, "method": "kong.debug.log_level.v1.get_log_level"});
         assert!(matches!(plain(&other), Message::Other { .. }));
         let batch = json!([{"id": 1, "result": true}, {"id": 2, "result": null}]);
-        assert_eq!(
-            decode(batch.to_string().as_bytes(), Encoding::Plain, MAX)
-                .unwrap()
-                .0
-                .len(),
-            2
-        );
+        assert_eq!(decode(batch.to_string().as_bytes(), Encoding::Plain, MAX).unwrap().0.len(), 2);
     }
 
     #[test]
@@ -396,16 +335,8 @@ mod tests {
         refused(b"[1]", Encoding::Plain, "no object");
         refused(&[b' '; 1_001], Encoding::Plain, "more than 1000");
         refused(b"", Encoding::Snappy, "snappy");
-        refused(
-            br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[]}"#,
-            Encoding::Plain,
-            "without parameters",
-        );
-        refused(
-            br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[{}]}"#,
-            Encoding::Plain,
-            "without a version",
-        );
+        refused(br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[]}"#, Encoding::Plain, "without parameters");
+        refused(br#"{"id":1,"method":"kong.sync.v2.get_delta","params":[{}]}"#, Encoding::Plain, "without a version");
         refused(
             br#"{"id":1,"result":{"default":{"deltas":[{"type":"x","version":1}]}}}"#,
             Encoding::Plain,
@@ -417,17 +348,10 @@ mod tests {
     fn a_block_that_claims_more_than_it_can_hold_takes_no_memory() {
         // 64 MiB claimed by five bytes.
         let claim = [0x80, 0x80, 0x80, 0x20, 0x00];
-        assert!(
-            decode(&claim, Encoding::Snappy, 1 << 30)
-                .unwrap_err()
-                .contains("cannot hold")
-        );
+        assert!(decode(&claim, Encoding::Snappy, 1 << 30).unwrap_err().contains("cannot hold"));
         refused(&claim, Encoding::Snappy, "more than 1000");
         let zeros = snap::raw::Encoder::new().compress_vec(&vec![b' '; 900_000]).unwrap();
-        assert!(
-            decode(&zeros, Encoding::Snappy, MAX).unwrap_err().contains("EOF"),
-            "the densest block is let through"
-        );
+        assert!(decode(&zeros, Encoding::Snappy, MAX).unwrap_err().contains("EOF"), "the densest block is let through");
     }
 
     proptest! {
