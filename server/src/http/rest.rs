@@ -1,0 +1,140 @@
+//! What may be asked over REST: the questions of `FleetApi`, each with `?at=` and `known=now`.
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::http::Door;
+use crate::http::asked::{Asked, Parted, part};
+use crate::http::problem::{Problem, Said};
+use crate::http::views;
+
+/// An answer or a problem.
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// The whole fleet.
+#[utoipa::path(get, path = "/api/v1/fleet", tag = "ask",
+    params(
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since, not only what was recorded by then."),
+    ),
+    responses((status = 200, body = views::Fleet), (status = 400, body = Said)))]
+pub async fn fleet(State(door): State<Door>, mut asked: Asked) -> Answer<views::Fleet> {
+    let moment = asked.moment()?;
+    asked.end()?;
+    Ok(Json(door.fleet.fleet(moment).await?.into()))
+}
+
+/// Nodes that answer a question, by key.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "ask",
+    params(
+        ("q" = Option<String>, Query, description = "The question: `cp:`, `gateway:`, `config:`, `state:`, `label.region:`, `source:`, `behind:>3`, `since:>10m`, and plain text."),
+        ("after" = Option<String>, Query, description = "`next` of the page before."),
+        ("size" = Option<u32>, Query, description = "Rows, 1 to 500; 50 if absent."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::Nodes), (status = 400, body = Said)))]
+pub async fn nodes(State(door): State<Door>, mut asked: Asked) -> Answer<views::Nodes> {
+    let question = asked.take("q").unwrap_or_default();
+    let (paging, moment) = (asked.paging()?, asked.moment()?);
+    asked.end()?;
+    Ok(Json(door.fleet.nodes(question, paging, moment).await?.into()))
+}
+
+/// One node with all that its verdict rests on.
+#[utoipa::path(get, path = "/api/v1/nodes/{cp}/{id}", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("id" = String, Path, description = "The node's id."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::NodeAnswer), (status = 400, body = Said), (status = 404, body = Said)))]
+pub async fn node(
+    State(door): State<Door>,
+    Parted((cp, id)): Parted<(String, String)>,
+    mut asked: Asked,
+) -> Answer<views::NodeAnswer> {
+    let (cp, id) = (part("cp", &cp)?, part("id", &id)?);
+    let moment = asked.moment()?;
+    asked.end()?;
+    Ok(Json(door.fleet.node(cp, id, moment).await?.into()))
+}
+
+/// The past of one node, newest first.
+#[utoipa::path(get, path = "/api/v1/nodes/{cp}/{id}/history", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("id" = String, Path, description = "The node's id."),
+        ("after" = Option<String>, Query, description = "`next` of the page before."),
+        ("size" = Option<u32>, Query, description = "Rows, 1 to 500; 50 if absent."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::History), (status = 400, body = Said), (status = 404, body = Said)))]
+pub async fn history(
+    State(door): State<Door>,
+    Parted((cp, id)): Parted<(String, String)>,
+    mut asked: Asked,
+) -> Answer<views::History> {
+    let (cp, id) = (part("cp", &cp)?, part("id", &id)?);
+    let (paging, moment) = (asked.paging()?, asked.moment()?);
+    asked.end()?;
+    Ok(Json(door.fleet.history(cp, id, paging, moment).await?.into()))
+}
+
+/// Every control plane, by name.
+#[utoipa::path(get, path = "/api/v1/control-planes", tag = "ask",
+    params(
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::ControlPlanes), (status = 400, body = Said)))]
+pub async fn control_planes(State(door): State<Door>, mut asked: Asked) -> Answer<views::ControlPlanes> {
+    let moment = asked.moment()?;
+    asked.end()?;
+    let control_planes = door.fleet.control_planes(moment).await?;
+    let control_planes = control_planes.into_iter().map(Into::into).collect();
+    Ok(Json(views::ControlPlanes { control_planes }))
+}
+
+/// The ledger of one control plane, newest first.
+#[utoipa::path(get, path = "/api/v1/control-planes/{cp}/versions", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("after" = Option<String>, Query, description = "`next` of the page before."),
+        ("size" = Option<u32>, Query, description = "Rows, 1 to 500; 50 if absent."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::Versions), (status = 400, body = Said), (status = 404, body = Said)))]
+pub async fn versions(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    mut asked: Asked,
+) -> Answer<views::Versions> {
+    let cp = part("cp", &cp)?;
+    let (paging, moment) = (asked.paging()?, asked.moment()?);
+    asked.end()?;
+    Ok(Json(door.fleet.versions(cp, paging, moment).await?.into()))
+}
+
+/// One version: its hashes with their evidence, and how it spread.
+#[utoipa::path(get, path = "/api/v1/control-planes/{cp}/versions/{ordinal}", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("ordinal" = String, Path, description = "The version's ordinal, `12` or `v12`."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::VersionAnswer), (status = 400, body = Said), (status = 404, body = Said)))]
+pub async fn version(
+    State(door): State<Door>,
+    Parted((cp, ordinal)): Parted<(String, String)>,
+    mut asked: Asked,
+) -> Answer<views::VersionAnswer> {
+    let (cp, ordinal) = (part("cp", &cp)?, part("ordinal", &ordinal)?);
+    let moment = asked.moment()?;
+    asked.end()?;
+    Ok(Json(door.fleet.version(cp, ordinal, moment).await?.into()))
+}

@@ -1,0 +1,626 @@
+//! What may be told over REST. Each body becomes facts at the door; the answer comes after their commit. Nothing here
+//! deletes by omission (DESIGN 5.11): a PUT must be complete, a PATCH merges.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tidemark_domain::fact::{
+    Announcement, ConfigRef, Declaration, Fact, Retirement, Said, Scope, Shape, Source, What, Word,
+};
+use tidemark_domain::hash::ConfigHash;
+use tidemark_domain::id::{CpName, Line, NodeId, Token};
+use tidemark_domain::view::Moment;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
+use tracing::Instrument;
+use utoipa::ToSchema;
+
+use crate::http::asked::{Asked, Parted, part};
+use crate::http::body;
+use crate::http::once::Key;
+use crate::http::problem::{Problem, Refused, Said};
+use crate::http::views::Time;
+use crate::http::{Door, openapi as schema};
+use crate::ingest::json::{Fields, Json as Loose, Wrong};
+use crate::ingest::wire::{self, NotABatch, PROTOCOLS, REPORTS_MAX, UNDECLARED_MAX};
+use crate::metrics::process::ReportResult;
+
+/// What a request is told that did not end in time.
+pub const TOOK_TOO_LONG: &str = "this took too long and was given up";
+
+/// A body that says beforehand that it is not longer, and is not compressed, is small: a node's own heartbeat.
+const SMALL_BODY_MAX: u64 = 64 << 10;
+
+/// Small bodies in hand at most: 64 MiB together.
+pub const SMALL_BODIES_MAX: usize = 1_024;
+
+/// Other bodies in hand at most; each may take the wire bound and the inflated bound, 72 MiB.
+pub const LARGE_BODIES_MAX: usize = 8;
+
+/// How long a large body may wait for its turn.
+const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// Renderings in one announcement at most: cohorts of one control plane.
+const HASHES_MAX: usize = 256;
+
+/// What became of a request's reports.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Heartbeats {
+    /// Reports that are stored.
+    pub accepted: u32,
+    /// The others, each with its reason.
+    pub refused: Vec<Refused>,
+}
+
+/// Something is in the store.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Recorded {
+    /// Whose.
+    pub control_plane: String,
+    /// When it was recorded, by our clock.
+    pub recorded_at: Time,
+}
+
+/// What is known of a control plane by declaration.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Declared {
+    /// Which.
+    pub control_plane: String,
+    /// The name on pages.
+    pub display_name: Option<String>,
+    /// Kong's `cluster_id`.
+    pub cluster_id: Option<String>,
+    /// Konnect's id.
+    pub konnect_id: Option<String>,
+    /// How long a change may take to reach a node before it counts as behind; null: the server's policy.
+    pub propagation_seconds: Option<u32>,
+    /// Whether every change of this control plane is announced to us.
+    pub change_feed: bool,
+}
+
+/// Reports of nodes: one object, or an array of up to 10,000, plain or compressed by gzip or zstd. Each report of an
+/// array is stored or refused by itself. The answer comes after the commit.
+#[utoipa::path(post, path = "/api/v1/heartbeats", tag = "tell",
+    params(("idempotency-key" = Option<String>, Header, description = "A repeat with the same key gives the same answer and changes nothing; kept for an hour.")),
+    request_body(content = inline(schema::HeartbeatBody), description = "A report, or an array of reports."),
+    responses(
+        (status = 200, body = Heartbeats),
+        (status = 400, body = Said, description = "The body is not JSON."),
+        (status = 413, body = Said, description = "The body, or what it inflates to, is too large."),
+        (status = 415, body = Said, description = "Not JSON by its type, or an encoding that is not known here."),
+        (status = 422, body = Said, description = "No report was good, or there are too many; or the key was used for another request."),
+        (status = 503, body = Said, description = "The queue is full, or nothing is taken in now. Nothing was stored."),
+    ))]
+pub async fn heartbeats(
+    State(door): State<Door>,
+    uri: Uri,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let (body, turn) = received(&door, &headers, body).await?;
+    let key = Key::of(&headers, uri.path(), &body)?;
+    once(door, key, move |door: Door| async move {
+        let _turn = turn;
+        let parsing = door.clone();
+        let parsed = tokio::task::spawn_blocking(move || {
+            let mut names = Names::new(&parsing);
+            let parsed = wire::heartbeats(&body, parsing.clock.now(), &mut |name| names.admit(name));
+            (parsed, names.new)
+        });
+        let (parsed, new_names) = parsed.await.map_err(|_| Problem::ours())?;
+        let parsed = parsed.map_err(not_a_batch)?;
+        let refused: Vec<Refused> = parsed.refused.into_iter().map(refusal).collect();
+        door.counted.reports(ReportResult::Refused, refused.len());
+        if parsed.facts.is_empty() && !refused.is_empty() {
+            let detail = "no report of this request was stored; `refused` has the reasons";
+            return Err(none_was_good(
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+                refused,
+            ));
+        }
+        let answer = Heartbeats {
+            accepted: u32::try_from(parsed.facts.len()).unwrap_or(u32::MAX),
+            refused,
+        };
+        Ok(Told {
+            reports: parsed.facts.len(),
+            new_names,
+            ..Told::new(parsed.facts, &answer)?
+        })
+    })
+    .await
+}
+
+/// The single report of a request gives its field to the problem itself.
+fn none_was_good(problem: Problem, refused: Vec<Refused>) -> Problem {
+    match refused.as_slice() {
+        [Refused { field: Some(field), .. }] => problem.of(&field.clone()).refusing(refused),
+        _ => problem.refusing(refused),
+    }
+}
+
+fn refusal(refusal: wire::Refusal) -> Refused {
+    Refused {
+        index: u32::try_from(refusal.index).unwrap_or(u32::MAX),
+        field: refusal.wrong.field,
+        reason: refusal.wrong.reason,
+    }
+}
+
+fn not_a_batch(why: NotABatch) -> Problem {
+    match why {
+        NotABatch::NotJson(words) => Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {words}")),
+        NotABatch::NotReports => {
+            let detail = "expected a report (an object), or an array of reports";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+        NotABatch::TooMany => {
+            let detail = format!("one request has at most {REPORTS_MAX} reports");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+    }
+}
+
+/// A version exists now. The same token or key is the same version.
+#[utoipa::path(post, path = "/api/v1/control-planes/{cp}/versions", tag = "tell",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("idempotency-key" = Option<String>, Header, description = "Also the version's key where the body has neither token nor key."),
+    ),
+    request_body(content = inline(schema::AnnouncementBody)),
+    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 422, body = Said), (status = 503, body = Said)))]
+pub async fn announce(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let cp: CpName = part("cp", &cp)?;
+    let (body, turn) = received(&door, &headers, body).await?;
+    let key = Key::of(&headers, uri.path(), &body)?;
+    let header_key = key.as_ref().map(|key| key.key.clone());
+    once(door, key, move |door: Door| async move {
+        let _turn = turn;
+        let word = announcement(fields(&body)?, header_key)?;
+        said(&door, cp, word)
+    })
+    .await
+}
+
+fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, Wrong> {
+    let token: Option<Token> = fields.parsed("token")?;
+    let key: Option<Line> = fields.parsed("key")?;
+    let key = key.or_else(|| header_key.filter(|_| token.is_none()).and_then(|key| key.parse().ok()));
+    if token.is_none() && key.is_none() {
+        let reason = "is required where there is neither key nor Idempotency-Key: by it a repeat is known";
+        return Err(fields.wrong("token", reason));
+    }
+    let mut hashes: Vec<(Scope, ConfigHash)> = Vec::new();
+    for mut rendering in fields.list("hashes", HASHES_MAX)?.unwrap_or_default() {
+        let cohort = scope(&mut rendering)?;
+        let hash = rendering.required("hash")?;
+        if hashes.iter().any(|(known, other)| *known == cohort && *other != hash) {
+            return Err(rendering.wrong("hash", format!("is the second one for {cohort}")));
+        }
+        rendering.end()?;
+        hashes.push((cohort, hash));
+    }
+    let actor: Option<Line> = fields.parsed("actor")?;
+    let transaction: Option<Line> = fields.parsed("transaction")?;
+    let changeset: Option<Line> = fields.parsed("changeset")?;
+    // One actor and transaction is one changeset (DESIGN 5.6), unless the sender names it.
+    let of_transaction = transaction.and_then(|transaction| {
+        let actor = actor.as_ref().map_or("", Line::as_str);
+        Line::from_outside(&format!("{actor} {transaction}"))
+    });
+    let announced = Announcement {
+        token,
+        key,
+        hashes,
+        cause: fields.parsed("cause")?,
+        actor,
+        changeset: changeset.or(of_transaction),
+        shape: shape(&mut fields)?,
+        digest: fields.parsed("digest")?,
+    };
+    let word = Word {
+        replica: fields.parsed("replica")?,
+        scope: scope(&mut fields)?,
+        said: Said::Announced(announced),
+    };
+    fields.end()?;
+    Ok(word)
+}
+
+fn scope(fields: &mut Fields) -> Result<Scope, Wrong> {
+    Ok(Scope {
+        protocol: fields.word("protocol", &PROTOCOLS)?,
+        gateway: fields.parsed("gateway_version")?,
+    })
+}
+
+fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {
+    let Some(mut shape) = fields.inner("shape")? else {
+        return Ok(None);
+    };
+    let count = |value: Option<i64>| value.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+    let certificates_without_snis = count(shape.whole("certificates_without_snis", 0, i64::MAX)?);
+    let hosts_served = count(shape.whole("hosts_served", 0, i64::MAX)?);
+    let entities = match shape.inner("entities")? {
+        None => Vec::new(),
+        Some(entities) => entities.counts()?,
+    };
+    if entities.len() > Shape::MAX_TYPES {
+        let reason = format!("has at most {} types", Shape::MAX_TYPES);
+        return Err(shape.wrong("entities", reason));
+    }
+    if let Some((name, _)) = entities
+        .iter()
+        .find(|(name, _)| name.parse::<Line>().is_err() || name.len() > 64)
+    {
+        return Err(shape.wrong(&format!("entities.{name}"), "a type is 1 to 64 characters"));
+    }
+    shape.end()?;
+    Ok(Some(Shape {
+        entities: entities.into_iter().collect(),
+        certificates_without_snis,
+        hosts_served,
+    }))
+}
+
+/// What nodes should run, by hash, by token, or by a hash that is known to render a token.
+#[utoipa::path(put, path = "/api/v1/control-planes/{cp}/expected", tag = "tell",
+    params(("cp" = String, Path, description = "The control plane's name.")),
+    request_body(content = inline(schema::ExpectedBody)),
+    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 503, body = Said)))]
+pub async fn expect(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let cp: CpName = part("cp", &cp)?;
+    let (body, turn) = received(&door, &headers, body).await?;
+    once(door, None, move |door: Door| async move {
+        let _turn = turn;
+        said(&door, cp, expected(fields(&body)?)?)
+    })
+    .await
+}
+
+fn expected(mut fields: Fields) -> Result<Word, Wrong> {
+    let hash: Option<ConfigHash> = fields.parsed("hash")?;
+    let token: Option<Token> = fields.parsed("token")?;
+    let said = match (hash, token) {
+        (Some(hash), token) => Said::Expected {
+            config: ConfigRef::Hash(hash),
+            token,
+        },
+        (None, Some(token)) => Said::Expected {
+            config: token.into(),
+            token: None,
+        },
+        (None, None) => return Err(fields.wrong("hash", "is required, or token")),
+    };
+    let word = Word {
+        replica: fields.parsed("replica")?,
+        scope: scope(&mut fields)?,
+        said,
+    };
+    fields.end()?;
+    Ok(word)
+}
+
+/// The word of a control plane as one fact.
+fn said(door: &Door, cp: CpName, word: Word) -> Result<Told, Problem> {
+    let mut names = Names::new(door);
+    names
+        .admit(&cp)
+        .map_err(|reason| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).of("cp"))?;
+    let new_names = names.new;
+    let told = recorded(door, cp, What::Word(Box::new(word)))?;
+    Ok(Told { new_names, ..told })
+}
+
+/// A person says what is to be known of a control plane. Every field must be there, `null` if there is nothing to say:
+/// what is left out here would be lost.
+#[utoipa::path(put, path = "/api/v1/control-planes/{cp}", tag = "tell",
+    params(("cp" = String, Path, description = "The control plane's name.")),
+    request_body(content = inline(schema::DeclarationBody)),
+    responses((status = 200, body = Declared), (status = 400, body = Said), (status = 503, body = Said)))]
+pub async fn declare(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let cp: CpName = part("cp", &cp)?;
+    let (body, turn) = received(&door, &headers, body).await?;
+    once(door, None, move |door: Door| async move {
+        let _turn = turn;
+        let fields = fields(&body)?;
+        if let Some(missing) = DECLARED.into_iter().find(|name| !fields.has(name)) {
+            let reason = "is missing: a PUT is complete; say null, or use PATCH to change some fields only";
+            return Err(fields.wrong(missing, reason).into());
+        }
+        let alone = door.declaring.clone().lock_owned().await;
+        declared(&door, cp, merged(Declaration::default(), fields)?, alone)
+    })
+    .await
+}
+
+/// Changes some of what is declared of a control plane; what is left out stays, and `null` takes away.
+#[utoipa::path(patch, path = "/api/v1/control-planes/{cp}", tag = "tell",
+    params(("cp" = String, Path, description = "The control plane's name.")),
+    request_body(content = inline(schema::DeclarationBody), description = "Any of the fields."),
+    responses((status = 200, body = Declared), (status = 400, body = Said), (status = 503, body = Said)))]
+pub async fn amend(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let cp: CpName = part("cp", &cp)?;
+    let (body, turn) = received(&door, &headers, body).await?;
+    once(door, None, move |door: Door| async move {
+        let _turn = turn;
+        let alone = door.declaring.clone().lock_owned().await;
+        let before = door.control_planes.declaration(&cp).unwrap_or_default();
+        declared(&door, cp, merged(before, fields(&body)?)?, alone)
+    })
+    .await
+}
+
+const DECLARED: [&str; 5] = [
+    "display_name",
+    "cluster_id",
+    "konnect_id",
+    "propagation_seconds",
+    "change_feed",
+];
+
+fn merged(mut declaration: Declaration, mut fields: Fields) -> Result<Declaration, Wrong> {
+    if fields.has("display_name") {
+        declaration.display_name = fields.parsed("display_name")?;
+    }
+    if fields.has("cluster_id") {
+        declaration.cluster_id = fields.parsed("cluster_id")?;
+    }
+    if fields.has("konnect_id") {
+        declaration.konnect_id = fields.parsed("konnect_id")?;
+    }
+    if fields.has("propagation_seconds") {
+        let seconds = fields.whole("propagation_seconds", 1, 86_400)?;
+        declaration.propagation_ms = seconds.and_then(|seconds| u32::try_from(seconds * 1_000).ok());
+    }
+    if fields.has("change_feed") {
+        declaration.change_feed = fields
+            .flag("change_feed")?
+            .ok_or_else(|| fields.wrong("change_feed", "expected true or false, found null"))?;
+    }
+    fields.end()?;
+    Ok(declaration)
+}
+
+fn declared(door: &Door, cp: CpName, declaration: Declaration, alone: OwnedMutexGuard<()>) -> Result<Told, Problem> {
+    let text = |line: &Option<Line>| line.as_ref().map(ToString::to_string);
+    let answer = Declared {
+        control_plane: cp.to_string(),
+        display_name: text(&declaration.display_name),
+        cluster_id: text(&declaration.cluster_id),
+        konnect_id: text(&declaration.konnect_id),
+        propagation_seconds: declaration.propagation_ms.map(|ms| ms / 1_000),
+        change_feed: declaration.change_feed,
+    };
+    let facts = vec![fact(door, cp, What::Declared(Box::new(declaration)))];
+    Ok(Told {
+        alone: Some(alone),
+        ..Told::new(facts, &answer)?
+    })
+}
+
+/// A person takes a node out of the counts; a report brings it back.
+#[utoipa::path(post, path = "/api/v1/nodes/{cp}/{id}/retire", tag = "tell",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("id" = String, Path, description = "The node's id."),
+        ("idempotency-key" = Option<String>, Header, description = "A repeat with the same key changes nothing."),
+    ),
+    request_body(content = inline(schema::RetirementBody)),
+    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 404, body = Said), (status = 503, body = Said)))]
+pub async fn retire(
+    State(door): State<Door>,
+    Parted((cp, id)): Parted<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    asked: Asked,
+    body: Body,
+) -> Result<Response, Problem> {
+    asked.end()?;
+    let (cp, node): (CpName, NodeId) = (part("cp", &cp)?, part("id", &id)?);
+    let (body, turn) = received(&door, &headers, body).await?;
+    let key = Key::of(&headers, uri.path(), &body)?;
+    once(door, key, move |door: Door| async move {
+        let _turn = turn;
+        let mut fields = fields(&body)?;
+        let by = fields.required("by")?;
+        let reason = fields.parsed("reason")?;
+        fields.end()?;
+        door.fleet.node(cp.clone(), node.clone(), Moment::default()).await?;
+        recorded(&door, cp, What::Retired(Retirement { node, by, reason }))
+    })
+    .await
+}
+
+// How a body comes in and facts go out.
+
+/// A body that is read, and its place among those in hand.
+async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    if door.clock.is_held() {
+        let detail = format!("the clock is held at {}: nothing is taken in", door.clock.now());
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let is_small =
+        length.is_some_and(|length| length <= SMALL_BODY_MAX) && !headers.contains_key(header::CONTENT_ENCODING);
+    let too_many = |_| Problem::later("as many requests are in hand as may be", 1);
+    let turn = if is_small {
+        door.small_bodies.clone().try_acquire_owned().map_err(too_many)?
+    } else {
+        let turn = tokio::time::timeout(TURN_MAX, door.large_bodies.clone().acquire_owned()).await;
+        turn.ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Problem::later("as many requests are in hand as may be", 1))?
+    };
+    Ok((body::json(headers, body, door.limits.body).await?, turn))
+}
+
+/// The fields of a body that is one object.
+fn fields(body: &[u8]) -> Result<Fields, Problem> {
+    if body.len() > wire::REPORT_BYTES_MAX {
+        let detail = format!("the body has more than {} bytes", wire::REPORT_BYTES_MAX);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let value: Loose = serde_json::from_slice(body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
+    Ok(Fields::of(value)?)
+}
+
+/// Facts of one request, and its answer.
+struct Told {
+    facts: Vec<Fact>,
+    body: String,
+    /// Reports among the facts, to be counted.
+    reports: usize,
+    /// Undeclared control planes that came with this request.
+    new_names: Vec<CpName>,
+    /// Held until the commit where what is told was merged with what is known.
+    alone: Option<OwnedMutexGuard<()>>,
+}
+
+impl Told {
+    fn new(facts: Vec<Fact>, answer: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self {
+            facts,
+            body: serde_json::to_string(answer).map_err(|_| Problem::ours())?,
+            reports: 0,
+            new_names: Vec::new(),
+            alone: None,
+        })
+    }
+}
+
+fn fact(door: &Door, control_plane: CpName, what: What) -> Fact {
+    let now = door.clock.now();
+    Fact {
+        at: now,
+        recorded_at: now,
+        control_plane,
+        source: Source::Push,
+        what,
+    }
+}
+
+fn recorded(door: &Door, cp: CpName, what: What) -> Result<Told, Problem> {
+    let answer = Recorded {
+        control_plane: cp.to_string(),
+        recorded_at: Time(door.clock.now()),
+    };
+    Told::new(vec![fact(door, cp, what)], &answer)
+}
+
+/// Tells once: a repeat of a key gets the answer that was kept. Runs to its end even if the caller goes away, so that
+/// a repeat never overtakes the request that it repeats.
+async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
+where
+    F: FnOnce(Door) -> Telling + Send + 'static,
+    Telling: Future<Output = Result<Told, Problem>> + Send,
+{
+    let telling = async move {
+        let _held = match &key {
+            Some(key) => Some(door.keys.hold(key).await),
+            None => None,
+        };
+        if let Some(key) = &key {
+            if let Some(kept) = door.memory.remembered(key.key.clone()).await? {
+                return key.replay(kept);
+            }
+        }
+        let told = tell(door.clone()).await?;
+        commit(&door, key.as_ref(), told).await
+    };
+    let span = tracing::Span::current();
+    tokio::spawn(telling.instrument(span))
+        .await
+        .unwrap_or_else(|_| Err(Problem::ours()))
+}
+
+/// Stores what was told, and answers.
+async fn commit(door: &Door, key: Option<&Key>, told: Told) -> Result<Response, Problem> {
+    if !told.facts.is_empty() {
+        let remember = key.map(|key| key.remembering(StatusCode::OK, &told.body, door.clock.now()));
+        if let Err(error) = door.ingest.submit(told.facts, remember).await {
+            door.counted.reports(ReportResult::TurnedAway, told.reports);
+            let mut let_in = door.let_in.lock();
+            told.new_names.iter().for_each(|name| {
+                let_in.remove(name);
+            });
+            return Err(error.into());
+        }
+        door.counted.reports(ReportResult::Stored, told.reports);
+    }
+    drop(told.alone);
+    let json = HeaderValue::from_static("application/json");
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, json)], told.body).into_response())
+}
+
+/// Which names of control planes may come in with one request.
+struct Names<'a> {
+    door: &'a Door,
+    new: Vec<CpName>,
+}
+
+impl<'a> Names<'a> {
+    const fn new(door: &'a Door) -> Self {
+        Self { door, new: Vec::new() }
+    }
+
+    /// A known control plane may come, and an unknown one while there are few (DESIGN 5.10).
+    fn admit(&mut self, name: &CpName) -> Result<(), String> {
+        let known = &self.door.control_planes;
+        if known.is_known(name) {
+            return Ok(());
+        }
+        let mut let_in = self.door.let_in.lock();
+        if let_in.contains(name) {
+            return Ok(());
+        }
+        let_in.retain(|name| !known.is_known(name));
+        if known.undeclared() + let_in.len() >= UNDECLARED_MAX {
+            return Err(format!(
+                "{name} is not declared, and there are {UNDECLARED_MAX} undeclared control planes already: \
+                 declare it by PUT /api/v1/control-planes/{name}"
+            ));
+        }
+        let_in.insert(name.clone());
+        self.new.push(name.clone());
+        Ok(())
+    }
+}
