@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Revision;
 use crate::clock::Clock;
 use crate::http::assets::Assets;
 use crate::http::auth::Tokens;
-use crate::http::events::Revision;
 use crate::http::health::Readiness;
 use crate::http::router::router;
 use crate::http::{Door, DoorLimits};

@@ -80,10 +80,7 @@ async fn the_past_is_asked_by_at_and_known() {
     for (query, expected) in [
         ("", Moment::default()),
         ("?at=2026-11-20T08:00:00Z", Moment { at, known_now: false }),
-        (
-            "?at=2026-11-20T09:00:00%2B01:00&known=now",
-            Moment { at, known_now: true },
-        ),
+        ("?at=2026-11-20T09:00:00%2B01:00&known=now", Moment { at, known_now: true }),
         ("?at=2026-11-20T09:00:00+01:00", Moment { at, known_now: false }),
     ] {
         let said = house.get(&format!("/api/v1/fleet{query}")).await;
@@ -100,11 +97,7 @@ async fn a_wrong_question_names_its_part() {
         ("/api/v1/fleet?at=yesterday", 400, "at"),
         ("/api/v1/fleet?known=now", 400, "known"),
         ("/api/v1/fleet?at=2026-11-20T08:00:00Z&known=then", 400, "known"),
-        (
-            "/api/v1/fleet?at=2026-11-20T08:00:00Z&at=2026-11-20T08:00:00Z",
-            400,
-            "at",
-        ),
+        ("/api/v1/fleet?at=2026-11-20T08:00:00Z&at=2026-11-20T08:00:00Z", 400, "at"),
         ("/api/v1/nodes?size=0", 400, "size"),
         ("/api/v1/nodes?size=1", 200, ""),
         ("/api/v1/nodes?size=500", 200, ""),
@@ -155,11 +148,7 @@ async fn what_broke_inside_is_not_leaked() {
     for question in ["panic", "secret"] {
         let said = house.get(&format!("/api/v1/nodes?q={question}")).await;
         assert_eq!(said.status, 500, "{question}");
-        assert!(
-            !said.body.contains("select") && !said.body.contains("asked for it"),
-            "{}",
-            said.body
-        );
+        assert!(!said.body.contains("select") && !said.body.contains("asked for it"), "{}", said.body);
         assert_eq!(said.json()["request_id"], said.header("x-request-id"));
     }
     assert_eq!(house.get("/api/v1/fleet").await.status, 200);
@@ -167,15 +156,8 @@ async fn what_broke_inside_is_not_leaked() {
 
 #[tokio::test]
 async fn a_question_that_takes_too_long_is_given_up() {
-    let limits = DoorLimits {
-        request_time_max: Duration::from_millis(50),
-        ..DoorLimits::default()
-    };
-    let house = Plan {
-        limits,
-        ..Plan::default()
-    }
-    .build();
+    let limits = DoorLimits { request_time_max: Duration::from_millis(50), ..DoorLimits::default() };
+    let house = Plan { limits, ..Plan::default() }.build();
     let said = house.get("/api/v1/nodes?q=slow").await;
     assert_eq!(said.status, 503);
     assert!(!said.header("retry-after").is_empty());
@@ -190,45 +172,22 @@ async fn a_method_that_is_not_there_is_told_which_are() {
     assert_eq!(said.header("content-type"), "application/problem+json");
     let said = house.tell("GET", "/api/v1/heartbeats", "").await;
     assert_eq!((said.status.as_u16(), said.header("allow")), (405, "POST"));
-    let said = house
-        .send(Request::head("/api/v1/fleet").body(Body::empty()).expect("a request"))
-        .await;
+    let said = house.send(Request::head("/api/v1/fleet").body(Body::empty()).expect("a request")).await;
     assert_eq!((said.status.as_u16(), said.body.as_str()), (200, ""));
-    let said = house
-        .send(
-            Request::head("/api/v1/nodes?size=0")
-                .body(Body::empty())
-                .expect("a request"),
-        )
-        .await;
+    let said = house.send(Request::head("/api/v1/nodes?size=0").body(Body::empty()).expect("a request")).await;
     assert_eq!((said.status.as_u16(), said.body.as_str()), (400, ""));
 }
 
 #[tokio::test]
 async fn every_answer_has_the_headers_that_protect_its_reader() {
     let house = Plan::default().build();
-    for path in [
-        "/",
-        "/nowhere",
-        "/api",
-        "/api/v1/fleet",
-        "/metrics",
-        "/healthz",
-        "/pkg/none/x.js",
-    ] {
+    for path in ["/", "/nowhere", "/api", "/api/v1/fleet", "/metrics", "/healthz", "/pkg/none/x.js"] {
         let request = Request::get(path).header("accept", "text/html");
         let said = house.send(request.body(Body::empty()).expect("a request")).await;
         assert_eq!(said.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(said.header("referrer-policy"), "same-origin", "{path}");
-        assert!(
-            said.header("content-security-policy")
-                .contains("frame-ancestors 'none'"),
-            "{path}"
-        );
-        assert!(
-            !said.header("content-security-policy").contains("script-src 'unsafe"),
-            "{path}"
-        );
+        assert!(said.header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+        assert!(!said.header("content-security-policy").contains("script-src 'unsafe"), "{path}");
         assert!(!said.header("x-request-id").is_empty(), "{path}");
     }
 }
@@ -239,11 +198,7 @@ async fn scripts_of_a_page_run_by_the_nonce_of_its_answer() {
     let said = house.get("/").await;
     assert_eq!(said.status, 200);
     let policy = said.header("content-security-policy");
-    let nonce = policy
-        .split("'nonce-")
-        .nth(1)
-        .and_then(|rest| rest.split('\'').next())
-        .expect("a nonce");
+    let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a nonce");
     for script in said.body.split("<script").skip(1) {
         let tag = script.split('>').next().expect("a tag");
         assert!(tag.contains(&format!("nonce=\"{nonce}\"")), "{tag}");
@@ -259,19 +214,12 @@ async fn a_page_that_is_not_there_has_the_status_for_it() {
     let said = house.send(request.body(Body::empty()).expect("a request")).await;
     assert_eq!(said.status, 404);
     assert!(said.header("content-type").starts_with("text/html"), "{}", said.body);
-    assert_eq!(
-        house.get("/no/such/page").await.header("content-type"),
-        "application/problem+json"
-    );
+    assert_eq!(house.get("/no/such/page").await.header("content-type"), "application/problem+json");
 }
 
 #[tokio::test]
 async fn readiness_is_told_apart_from_life() {
-    let house = Plan {
-        ready: false,
-        ..Plan::default()
-    }
-    .build();
+    let house = Plan { ready: false, ..Plan::default() }.build();
     assert_eq!(house.get("/healthz").await.status, 200);
     let said = house.get("/readyz").await;
     assert_eq!(said.status, 503);
@@ -282,20 +230,8 @@ async fn readiness_is_told_apart_from_life() {
 #[tokio::test]
 async fn with_tokens_only_health_is_open() {
     let tokens = || Tokens::parse("read read-0123456789ab\nsend send-0123456789ab\n").ok();
-    let house = Plan {
-        tokens: tokens(),
-        ..Plan::default()
-    }
-    .build();
-    for path in [
-        "/",
-        "/api",
-        "/api/v1/fleet",
-        "/api/v1/events",
-        "/metrics",
-        "/nowhere",
-        "/pkg/x/y",
-    ] {
+    let house = Plan { tokens: tokens(), ..Plan::default() }.build();
+    for path in ["/", "/api", "/api/v1/fleet", "/api/v1/events", "/metrics", "/nowhere", "/pkg/x/y"] {
         let said = house.get(path).await;
         assert_eq!(said.status, 401, "{path}");
         assert!(said.header("www-authenticate").starts_with("Bearer"), "{path}");
@@ -318,11 +254,7 @@ async fn with_tokens_only_health_is_open() {
 
 #[tokio::test]
 async fn a_held_clock_answers_and_takes_nothing() {
-    let house = Plan {
-        clock: Clock::held(NOW),
-        ..Plan::default()
-    }
-    .build();
+    let house = Plan { clock: Clock::held(NOW), ..Plan::default() }.build();
     assert_eq!(house.get("/api/v1/fleet").await.json()["as_of"]["held"], true);
     let said = house.tell("POST", "/api/v1/heartbeats", "[]").await;
     assert_eq!(said.status, 503);
@@ -333,26 +265,15 @@ async fn a_held_clock_answers_and_takes_nothing() {
 async fn the_interface_describes_itself() {
     let house = Plan::default().build();
     let document = house.get("/api/openapi.json").await.json();
-    assert!(
-        document["openapi"]
-            .as_str()
-            .is_some_and(|version| version.starts_with("3.1"))
-    );
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
     for (path, methods) in document["paths"].as_object().expect("paths") {
-        let concrete = path
-            .replace("{cp}", "prod")
-            .replace("{id}", "n1")
-            .replace("{ordinal}", "10");
+        let concrete = path.replace("{cp}", "prod").replace("{id}", "n1").replace("{ordinal}", "10");
         for method in methods.as_object().expect("methods").keys() {
             if path.ends_with("events") {
                 continue;
             }
             let said = house.tell(&method.to_uppercase(), &concrete, "").await;
-            assert!(
-                ![404, 405].contains(&said.status.as_u16()),
-                "{method} {path}: {}",
-                said.status
-            );
+            assert!(![404, 405].contains(&said.status.as_u16()), "{method} {path}: {}", said.status);
         }
     }
     let page = house.get("/api").await;
@@ -368,12 +289,7 @@ async fn the_body_that_is_described_is_the_body_that_is_read() {
     let document = Plan::default().build().get("/api/openapi.json").await.json();
     let schema =
         &document["paths"]["/api/v1/heartbeats"]["post"]["requestBody"]["content"]["application/json"]["schema"];
-    let mut described: Vec<_> = schema["properties"]
-        .as_object()
-        .expect("fields")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut described: Vec<_> = schema["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
     let mut read = tidemark_server::ingest::wire::FIELDS.to_vec();
     described.sort_unstable();
     read.sort_unstable();

@@ -69,15 +69,9 @@ impl Asked {
     pub fn paging(&mut self) -> Result<Paging, Problem> {
         let size = self.take("size").map(|text| match text.parse() {
             Ok(size @ 1..=ROWS_MAX) => Ok(size),
-            _ => Err(Problem::bad(
-                "size",
-                format!("expected a whole number from 1 to {ROWS_MAX}"),
-            )),
+            _ => Err(Problem::bad("size", format!("expected a whole number from 1 to {ROWS_MAX}"))),
         });
-        Ok(Paging {
-            after: self.take("after"),
-            size: size.transpose()?,
-        })
+        Ok(Paging { after: self.take("after"), size: size.transpose()? })
     }
 
     /// Nothing is left.
@@ -97,8 +91,7 @@ impl Asked {
 /// # Errors
 /// 400, naming the part.
 pub fn part<T: FromStr<Err: fmt::Display>>(name: &str, text: &str) -> Result<T, Problem> {
-    text.parse()
-        .map_err(|error: T::Err| Problem::bad(name, error.to_string()))
+    text.parse().map_err(|error: T::Err| Problem::bad(name, error.to_string()))
 }
 
 /// The parts of a path, not read yet.

@@ -68,9 +68,8 @@ impl Tokens {
                 continue;
             }
             let wrong = |why| (index + 1, why);
-            let (word, token) = line
-                .split_once(char::is_whitespace)
-                .ok_or(wrong("expected `read TOKEN` or `send TOKEN`"))?;
+            let (word, token) =
+                line.split_once(char::is_whitespace).ok_or(wrong("expected `read TOKEN` or `send TOKEN`"))?;
             let scope = [Scope::Read, Scope::Send]
                 .into_iter()
                 .find(|scope| scope.word() == word)
@@ -156,11 +155,7 @@ pub fn admit(tokens: Option<&Tokens>, request: &Parts) -> Result<(), Problem> {
             .of("authorization")
             .with(header::WWW_AUTHENTICATE, bearer);
         // A browser can be asked for a name and a password, not for a bearer token; only to read (see below).
-        if scope == Scope::Read {
-            problem.with(header::WWW_AUTHENTICATE, basic)
-        } else {
-            problem
-        }
+        if scope == Scope::Read { problem.with(header::WWW_AUTHENTICATE, basic) } else { problem }
     };
     let header = request.headers.get(header::AUTHORIZATION);
     let header = header.and_then(|value| value.to_str().ok()).ok_or_else(unknown)?;
@@ -272,10 +267,7 @@ mod tests {
     fn another_sites_page_does_not_send() {
         let request = |method: &str| {
             let request = Request::builder().method(method).uri("/api/v1/heartbeats");
-            let request = request
-                .header("sec-fetch-site", "cross-site")
-                .body(())
-                .expect("a request");
+            let request = request.header("sec-fetch-site", "cross-site").body(()).expect("a request");
             admit(None, &request.into_parts().0).is_ok()
         };
         assert!(!request("POST"));

@@ -23,11 +23,7 @@ pub struct BodyLimits {
 
 impl Default for BodyLimits {
     fn default() -> Self {
-        Self {
-            wire_max: 8 << 20,
-            inflated_max: 64 << 20,
-            time_max: Duration::from_secs(30),
-        }
+        Self { wire_max: 8 << 20, inflated_max: 64 << 20, time_max: Duration::from_secs(30) }
     }
 }
 
@@ -66,22 +62,14 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "expected the content type application/json";
     let accept = HeaderValue::from_static("application/json");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
-        .of("content-type")
-        .with(header::ACCEPT, accept))
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).of("content-type").with(header::ACCEPT, accept))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     let refused = || {
-        Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "expected the content encoding gzip, zstd or none",
-        )
-        .of("content-encoding")
-        .with(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static("gzip, zstd, identity"),
-        )
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the content encoding gzip, zstd or none")
+            .of("content-encoding")
+            .with(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, identity"))
     };
     let mut stated = headers.get_all(header::CONTENT_ENCODING).iter();
     let (first, second) = (stated.next(), stated.next());
@@ -105,9 +93,7 @@ fn too_large(what: &str, max: usize) -> Problem {
 }
 
 async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>, Problem> {
-    let stated = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|length| length.parse::<usize>().ok());
     if stated.is_some_and(|length| length > max) {
         return Err(too_large("the body", max));
@@ -146,10 +132,7 @@ fn inflate(encoding: Encoding, wire: &[u8], max: usize) -> Result<Vec<u8>, Probl
     };
     let mut inflated = Vec::new();
     let bound = u64::try_from(max).unwrap_or(u64::MAX);
-    reader
-        .take(bound.saturating_add(1))
-        .read_to_end(&mut inflated)
-        .map_err(broken)?;
+    reader.take(bound.saturating_add(1)).read_to_end(&mut inflated).map_err(broken)?;
     if inflated.len() > max {
         return Err(too_large("the decompressed body", max));
     }
@@ -191,19 +174,11 @@ mod tests {
     #[test]
     fn members_add_up_and_nothing_else_may_follow() {
         for (encoding, one) in [(Encoding::Gzip, gzip(b"[1")), (Encoding::Zstd, zstd(b"[1"))] {
-            let two = if encoding == Encoding::Gzip {
-                gzip(b"]")
-            } else {
-                zstd(b"]")
-            };
+            let two = if encoding == Encoding::Gzip { gzip(b"]") } else { zstd(b"]") };
             let both = [one.clone(), two].concat();
             assert_eq!(inflate(encoding, &both, 3).ok(), Some(b"[1]".to_vec()), "{encoding:?}");
             assert_eq!(status(encoding, &both, 2), 413, "{encoding:?}");
-            assert_eq!(
-                status(encoding, &[one.clone(), b"garbage".to_vec()].concat(), 100),
-                400,
-                "{encoding:?}"
-            );
+            assert_eq!(status(encoding, &[one.clone(), b"garbage".to_vec()].concat(), 100), 400, "{encoding:?}");
             assert_eq!(status(encoding, &one[..one.len() - 1], 100), 400, "{encoding:?}");
             assert_eq!(status(encoding, b"not compressed at all", 100), 400, "{encoding:?}");
             assert_eq!(status(encoding, b"", 100), 400, "{encoding:?}");

@@ -9,13 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use tidemark_domain::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Revision;
 use crate::http::Door;
 use crate::http::asked::Asked;
-use crate::http::problem::{Problem, Said};
+use crate::http::problem::{Problem, ProblemBody};
 use crate::metrics::process::Counted;
 
 /// Subscribers at most; each costs a connection and a task.
@@ -24,20 +24,11 @@ pub const SUBSCRIBERS_MAX: usize = 1_000;
 /// Proxies close a connection on which nothing comes for a minute or less.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
-/// The fleet's answer changed for the so-many-th time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Revision {
-    /// Counts up with every change.
-    pub number: u64,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// Live events: `event: revision`, its number as `id`, and `{"revision":n,"at":"…"}` as data. The first comes at once,
 /// but for who says by `Last-Event-ID` that it has it already.
 #[utoipa::path(get, path = "/api/v1/events", tag = "ask",
     params(("last-event-id" = Option<u64>, Header, description = "The last revision that was seen.")),
-    responses((status = 200, content_type = "text/event-stream"), (status = 503, body = Said)))]
+    responses((status = 200, content_type = "text/event-stream"), (status = 503, body = ProblemBody)))]
 pub async fn events(State(door): State<Door>, headers: HeaderMap, asked: Asked) -> Result<Response, Problem> {
     asked.end()?;
     let seen = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or("")) {
@@ -60,9 +51,7 @@ pub async fn events(State(door): State<Door>, headers: HeaderMap, asked: Asked) 
     let mut response = Sse::new(signals).keep_alive(keep_alive).into_response();
     let unbuffered = HeaderValue::from_static("no");
     response.headers_mut().insert("x-accel-buffering", unbuffered);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -85,10 +74,7 @@ impl Subscriber {
         };
         self.seen = Some(revision.number);
         let data = format!(r#"{{"revision":{},"at":"{}"}}"#, revision.number, revision.at);
-        let event = Event::default()
-            .event("revision")
-            .id(revision.number.to_string())
-            .data(data);
+        let event = Event::default().event("revision").id(revision.number.to_string()).data(data);
         Some((Ok(event), self))
     }
 }

@@ -28,14 +28,9 @@ impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
         let fits = |id: &&str| {
             (1..=64).contains(&id.len())
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
-        let given = headers
-            .get(REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(fits);
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fits);
         Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
     }
 }
@@ -44,10 +39,7 @@ impl RequestId {
 pub async fn lead(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());
     let method = request.method().clone();
     let span = tracing::info_span!("request", id = %id.0, %method, route);
@@ -81,9 +73,7 @@ async fn answer(door: &Door, request: Request, next: Next) -> Response {
         Ok(Err(_)) => Problem::later(told::TOOK_TOO_LONG, 5).into_response(),
         Err(panic) => {
             let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let words = words
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             tracing::error!(panic = words, "a request panicked");
             door.counted.panicked();
             Problem::ours().into_response()
@@ -106,10 +96,7 @@ fn add_headers(headers: &mut HeaderMap, id: &RequestId) {
     for (name, value) in always {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let unless_said = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let unless_said = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")];
     for (name, value) in unless_said {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -117,16 +104,10 @@ fn add_headers(headers: &mut HeaderMap, id: &RequestId) {
 
 /// There is no such path below `/api`.
 pub async fn no_such_path() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "there is no such path; /api lists those that there are",
-    )
+    Problem::new(StatusCode::NOT_FOUND, "there is no such path; /api lists those that there are")
 }
 
 /// The path is there, the method is not; `Allow` says which are.
 pub async fn no_such_method() -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this path does not know this method; see the header Allow",
-    )
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not know this method; see the header Allow")
 }

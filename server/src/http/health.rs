@@ -22,11 +22,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// All of it.
-    pub const FULL: Self = Self {
-        store: true,
-        writer: true,
-        board: true,
-    };
+    pub const FULL: Self = Self { store: true, writer: true, board: true };
 
     /// Whether questions can be answered and facts be taken.
     #[must_use]
@@ -46,10 +42,6 @@ pub async fn alive() -> &'static str {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub async fn ready(State(door): State<Door>) -> Response {
     let readiness = door.health.readiness();
-    let status = if readiness.is_ready() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }

@@ -90,10 +90,7 @@ pub struct DoorLimits {
 
 impl Default for DoorLimits {
     fn default() -> Self {
-        Self {
-            body: BodyLimits::default(),
-            request_time_max: Duration::from_secs(60),
-        }
+        Self { body: BodyLimits::default(), request_time_max: Duration::from_secs(60) }
     }
 }
 

@@ -44,10 +44,7 @@ impl Key {
         digest.update([0]);
         digest.update(body);
         let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Some(Self {
-            key: key.to_owned(),
-            digest,
-        }))
+        Ok(Some(Self { key: key.to_owned(), digest }))
     }
 
     /// What is to be kept of an answer.
@@ -75,9 +72,7 @@ impl Key {
         let json = HeaderValue::from_static("application/json");
         let mut response = (status, kept.body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response
-            .headers_mut()
-            .insert(REPLAYED, HeaderValue::from_static("true"));
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
     }
 }
@@ -90,11 +85,7 @@ impl Keys {
     /// Waits until nobody else holds this key.
     pub async fn hold(&self, key: &Key) -> Held {
         let lock = self.0.lock().entry(key.key.clone()).or_default().clone();
-        Held {
-            guard: Some(lock.lock_owned().await),
-            keys: self.clone(),
-            key: key.key.clone(),
-        }
+        Held { guard: Some(lock.lock_owned().await), keys: self.clone(), key: key.key.clone() }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::http::{events, health, problem, rest, scrape, told};
         told::heartbeats, told::announce, told::expect, told::declare, told::amend, told::retire,
         scrape::metrics, health::alive, health::ready,
     ),
-    components(schemas(problem::Said, problem::Refused)),
+    components(schemas(problem::ProblemBody, problem::Refused)),
     tags(
         (name = "ask", description = "Questions. With a token file: a token with the scope `read`."),
         (name = "tell", description = "Facts. With a token file: a token with the scope `send`."),
@@ -65,11 +65,7 @@ pub async fn page() -> Response {
     let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'");
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     let policy = HeaderValue::from_str(&policy).expect("a digest is a header value");
-    (
-        [(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)],
-        PAGE.as_str(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)], PAGE.as_str()).into_response()
 }
 
 // Bodies, as they are described. The parsers are in `ingest/wire.rs` and `told.rs`; a test holds the two together.
@@ -271,15 +267,7 @@ fn escaped(text: &str) -> String {
 fn prose(text: &str) -> String {
     let parts = escaped(text);
     let parts = parts.split('`').enumerate();
-    parts
-        .map(|(index, part)| {
-            if index % 2 == 1 {
-                format!("<code>{part}</code>")
-            } else {
-                part.to_owned()
-            }
-        })
-        .collect()
+    parts.map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }).collect()
 }
 
 fn page_of(document: &Value) -> String {
@@ -297,12 +285,7 @@ fn page_of(document: &Value) -> String {
     );
     for tag in document["tags"].as_array().into_iter().flatten() {
         let name = text(tag, "name");
-        let _ = write!(
-            html,
-            "<h2>{}</h2><p>{}</p>",
-            escaped(&name),
-            prose(&text(tag, "description"))
-        );
+        let _ = write!(html, "<h2>{}</h2><p>{}</p>", escaped(&name), prose(&text(tag, "description")));
         for (path, methods) in document["paths"].as_object().into_iter().flatten() {
             for (method, operation) in methods.as_object().into_iter().flatten() {
                 let tags = operation["tags"].as_array();
@@ -328,9 +311,7 @@ fn operation_of(html: &mut String, document: &Value, path: &str, method: &str, o
     );
     let parameters = operation["parameters"].as_array();
     let parameters = parameters.into_iter().flatten();
-    let rows: Vec<_> = parameters
-        .map(|one| (text(one, "name"), text(one, "in"), text(one, "description")))
-        .collect();
+    let rows: Vec<_> = parameters.map(|one| (text(one, "name"), text(one, "in"), text(one, "description"))).collect();
     table(html, "Parameters", &rows);
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     table(html, "Body", &fields_of(body));
@@ -339,22 +320,14 @@ fn operation_of(html: &mut String, document: &Value, path: &str, method: &str, o
     }
     let mut answers = Vec::new();
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
-        let schema = answer["content"]
-            .as_object()
-            .and_then(|content| content.values().next());
+        let schema = answer["content"].as_object().and_then(|content| content.values().next());
         let schema = schema.map(|content| &content["schema"]);
-        let name = schema
-            .and_then(|schema| schema["$ref"].as_str())
-            .and_then(|name| name.rsplit('/').next());
+        let name = schema.and_then(|schema| schema["$ref"].as_str()).and_then(|name| name.rsplit('/').next());
         if let (Some(name), true) = (name, status.starts_with('2')) {
             let fields = fields_of(&document["components"]["schemas"][name]);
             table(html, &format!("Answer {status}"), &fields);
         }
-        answers.push((
-            status.clone(),
-            name.unwrap_or("").to_owned(),
-            text(answer, "description"),
-        ));
+        answers.push((status.clone(), name.unwrap_or("").to_owned(), text(answer, "description")));
     }
     table(html, "Statuses", &answers);
     html.push_str("</article>");
@@ -373,11 +346,7 @@ fn fields_of(schema: &Value) -> Vec<(String, String, String)> {
 }
 
 fn type_of(field: &Value) -> String {
-    let named = |one: &Value| {
-        one["$ref"]
-            .as_str()
-            .and_then(|name| name.rsplit('/').next().map(str::to_owned))
-    };
+    let named = |one: &Value| one["$ref"].as_str().and_then(|name| name.rsplit('/').next().map(str::to_owned));
     if let Some(name) = named(field) {
         return name;
     }
@@ -386,11 +355,7 @@ fn type_of(field: &Value) -> String {
     }
     match (&field["type"], field["oneOf"].as_array()) {
         (Value::String(one), _) => one.clone(),
-        (Value::Array(several), _) => several
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(" or "),
+        (Value::Array(several), _) => several.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
         (_, Some(several)) => several.iter().map(type_of).collect::<Vec<_>>().join(" or "),
         _ => String::new(),
     }
@@ -403,10 +368,7 @@ fn table(html: &mut String, caption: &str, rows: &[(String, String, String)]) {
     let _ = write!(html, "<table><caption>{}</caption><tbody>", escaped(caption));
     for (name, kind, words) in rows {
         let (name, kind, words) = (escaped(name), escaped(kind), prose(words));
-        let _ = write!(
-            html,
-            "<tr><th scope=\"row\"><code>{name}</code></th><td>{kind}</td><td>{words}</td></tr>"
-        );
+        let _ = write!(html, "<tr><th scope=\"row\"><code>{name}</code></th><td>{kind}</td><td>{words}</td></tr>");
     }
     html.push_str("</tbody></table>");
 }

@@ -52,10 +52,7 @@ pub fn shell(door: &Door) -> impl Fn() -> AnyView + Clone + Send + Sync + 'stati
 
 /// There is no such page, and the answer says so in its status as well.
 pub async fn not_found(State(door): State<Door>, request: Request<Body>) -> Response {
-    let wants_page = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
+    let wants_page = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if !wants_page.is_some_and(|accept| accept.contains("text/html")) {
         return front::no_such_path().await.into_response();
     }

@@ -13,12 +13,12 @@ use crate::ingest::json::Wrong;
 
 /// A problem. Boxed, because every handler may return one.
 #[derive(Clone, Debug)]
-pub struct Problem(Box<Said>);
+pub struct Problem(Box<ProblemBody>);
 
 /// A problem (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct Said {
+pub struct ProblemBody {
     /// Always `about:blank`: the title is that of the status.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -56,7 +56,7 @@ impl Problem {
     /// A problem of this status.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(Box::new(Said {
+        Self(Box::new(ProblemBody {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Problem"),
             status: status.as_u16(),
@@ -129,10 +129,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(&*self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for (name, value) in &self.0.headers {
             headers.append(name, value.clone());
         }

@@ -5,7 +5,7 @@ use axum::extract::State;
 
 use crate::http::Door;
 use crate::http::asked::{Asked, Parted, part};
-use crate::http::problem::{Problem, Said};
+use crate::http::problem::{Problem, ProblemBody};
 use crate::http::views;
 
 /// An answer or a problem.
@@ -17,7 +17,7 @@ type Answer<T> = Result<Json<T>, Problem>;
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since, not only what was recorded by then."),
     ),
-    responses((status = 200, body = views::Fleet), (status = 400, body = Said)))]
+    responses((status = 200, body = views::Fleet), (status = 400, body = ProblemBody)))]
 pub async fn fleet(State(door): State<Door>, mut asked: Asked) -> Answer<views::Fleet> {
     let moment = asked.moment()?;
     asked.end()?;
@@ -33,7 +33,7 @@ pub async fn fleet(State(door): State<Door>, mut asked: Asked) -> Answer<views::
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::Nodes), (status = 400, body = Said)))]
+    responses((status = 200, body = views::Nodes), (status = 400, body = ProblemBody)))]
 pub async fn nodes(State(door): State<Door>, mut asked: Asked) -> Answer<views::Nodes> {
     let question = asked.take("q").unwrap_or_default();
     let (paging, moment) = (asked.paging()?, asked.moment()?);
@@ -49,7 +49,7 @@ pub async fn nodes(State(door): State<Door>, mut asked: Asked) -> Answer<views::
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::NodeAnswer), (status = 400, body = Said), (status = 404, body = Said)))]
+    responses((status = 200, body = views::NodeAnswer), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn node(
     State(door): State<Door>,
     Parted((cp, id)): Parted<(String, String)>,
@@ -71,7 +71,7 @@ pub async fn node(
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::History), (status = 400, body = Said), (status = 404, body = Said)))]
+    responses((status = 200, body = views::History), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn history(
     State(door): State<Door>,
     Parted((cp, id)): Parted<(String, String)>,
@@ -89,7 +89,7 @@ pub async fn history(
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::ControlPlanes), (status = 400, body = Said)))]
+    responses((status = 200, body = views::ControlPlanes), (status = 400, body = ProblemBody)))]
 pub async fn control_planes(State(door): State<Door>, mut asked: Asked) -> Answer<views::ControlPlanes> {
     let moment = asked.moment()?;
     asked.end()?;
@@ -107,7 +107,7 @@ pub async fn control_planes(State(door): State<Door>, mut asked: Asked) -> Answe
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::Versions), (status = 400, body = Said), (status = 404, body = Said)))]
+    responses((status = 200, body = views::Versions), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn versions(
     State(door): State<Door>,
     Parted(cp): Parted<String>,
@@ -127,7 +127,7 @@ pub async fn versions(
         ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
         ("known" = Option<String>, Query, description = "`now`: use everything known since."),
     ),
-    responses((status = 200, body = views::VersionAnswer), (status = 400, body = Said), (status = 404, body = Said)))]
+    responses((status = 200, body = views::VersionAnswer), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn version(
     State(door): State<Door>,
     Parted((cp, ordinal)): Parted<(String, String)>,

@@ -13,8 +13,7 @@ use crate::http::{Door, events, front, health, openapi, pages, rest, scrape, tol
 pub fn router(door: Door, assets: &Assets) -> Router {
     let pages = pages::routes();
     let page_paths = pages.iter().map(leptos_axum::AxumRouteListing::path);
-    door.counted
-        .routes(OTHERS.into_iter().chain(page_paths).chain(openapi::paths()));
+    door.counted.routes(OTHERS.into_iter().chain(page_paths).chain(openapi::paths()));
 
     let api = Router::new()
         // Ask.
@@ -56,12 +55,5 @@ pub fn router(door: Door, assets: &Assets) -> Router {
 }
 
 /// Routes that neither the interface's description nor the pages list.
-const OTHERS: [&str; 7] = [
-    "/api",
-    "/api/openapi.json",
-    "/api/{*path}",
-    "/metrics",
-    "/healthz",
-    "/readyz",
-    "/pkg/{*path}",
-];
+const OTHERS: [&str; 7] =
+    ["/api", "/api/openapi.json", "/api/{*path}", "/metrics", "/healthz", "/readyz", "/pkg/{*path}"];

@@ -6,18 +6,15 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::Door;
 use crate::http::asked::Asked;
-use crate::http::problem::{Problem, Said};
+use crate::http::problem::{Problem, ProblemBody};
 use crate::metrics::Format;
 
 /// All families. `?format=text` or `?format=openmetrics` overrides `Accept`, for scrapers that cannot choose theirs.
 #[utoipa::path(get, path = "/metrics", tag = "machines",
     params(("format" = Option<String>, Query, description = "`text` or `openmetrics`; by the header Accept if absent.")),
-    responses((status = 200, content_type = "text/plain"), (status = 400, body = Said)))]
+    responses((status = 200, content_type = "text/plain"), (status = 400, body = ProblemBody)))]
 pub async fn metrics(State(door): State<Door>, headers: HeaderMap, mut asked: Asked) -> Result<Response, Problem> {
-    let accept = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = match asked.take("format").as_deref() {
         None => Format::negotiated(&accept.collect::<Vec<_>>().join(",")),
         Some("text") => Format::Text,
@@ -26,9 +23,5 @@ pub async fn metrics(State(door): State<Door>, headers: HeaderMap, mut asked: As
     };
     asked.end()?;
     let text = door.metrics.write(format).map_err(|_| Problem::ours())?;
-    Ok((
-        [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")],
-        text,
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], text).into_response())
 }

@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::http::asked::{Asked, Parted, part};
 use crate::http::body;
 use crate::http::once::Key;
-use crate::http::problem::{Problem, Refused, Said};
+use crate::http::problem::{Problem, ProblemBody, Refused};
 use crate::http::views::Time;
 use crate::http::{Door, openapi as schema};
 use crate::ingest::json::{Fields, Json as Loose, Wrong};
@@ -89,11 +89,11 @@ pub struct Declared {
     request_body(content = inline(schema::HeartbeatBody), description = "A report, or an array of reports."),
     responses(
         (status = 200, body = Heartbeats),
-        (status = 400, body = Said, description = "The body is not JSON."),
-        (status = 413, body = Said, description = "The body, or what it inflates to, is too large."),
-        (status = 415, body = Said, description = "Not JSON by its type, or an encoding that is not known here."),
-        (status = 422, body = Said, description = "No report was good, or there are too many; or the key was used for another request."),
-        (status = 503, body = Said, description = "The queue is full, or nothing is taken in now. Nothing was stored."),
+        (status = 400, body = ProblemBody, description = "The body is not JSON."),
+        (status = 413, body = ProblemBody, description = "The body, or what it inflates to, is too large."),
+        (status = 415, body = ProblemBody, description = "Not JSON by its type, or an encoding that is not known here."),
+        (status = 422, body = ProblemBody, description = "No report was good, or there are too many; or the key was used for another request."),
+        (status = 503, body = ProblemBody, description = "The queue is full, or nothing is taken in now. Nothing was stored."),
     ))]
 pub async fn heartbeats(
     State(door): State<Door>,
@@ -119,20 +119,10 @@ pub async fn heartbeats(
         door.counted.reports(ReportResult::Refused, refused.len());
         if parsed.facts.is_empty() && !refused.is_empty() {
             let detail = "no report of this request was stored; `refused` has the reasons";
-            return Err(none_was_good(
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
-                refused,
-            ));
+            return Err(none_was_good(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail), refused));
         }
-        let answer = Heartbeats {
-            accepted: u32::try_from(parsed.facts.len()).unwrap_or(u32::MAX),
-            refused,
-        };
-        Ok(Told {
-            reports: parsed.facts.len(),
-            new_names,
-            ..Told::new(parsed.facts, &answer)?
-        })
+        let answer = Heartbeats { accepted: u32::try_from(parsed.facts.len()).unwrap_or(u32::MAX), refused };
+        Ok(Told { reports: parsed.facts.len(), new_names, ..Told::new(parsed.facts, &answer)? })
     })
     .await
 }
@@ -174,7 +164,7 @@ fn not_a_batch(why: NotABatch) -> Problem {
         ("idempotency-key" = Option<String>, Header, description = "Also the version's key where the body has neither token nor key."),
     ),
     request_body(content = inline(schema::AnnouncementBody)),
-    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 422, body = Said), (status = 503, body = Said)))]
+    responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 422, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn announce(
     State(door): State<Door>,
     Parted(cp): Parted<String>,
@@ -232,20 +222,14 @@ fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, 
         shape: shape(&mut fields)?,
         digest: fields.parsed("digest")?,
     };
-    let word = Word {
-        replica: fields.parsed("replica")?,
-        scope: scope(&mut fields)?,
-        said: Said::Announced(announced),
-    };
+    let word =
+        Word { replica: fields.parsed("replica")?, scope: scope(&mut fields)?, said: Said::Announced(announced) };
     fields.end()?;
     Ok(word)
 }
 
 fn scope(fields: &mut Fields) -> Result<Scope, Wrong> {
-    Ok(Scope {
-        protocol: fields.word("protocol", &PROTOCOLS)?,
-        gateway: fields.parsed("gateway_version")?,
-    })
+    Ok(Scope { protocol: fields.word("protocol", &PROTOCOLS)?, gateway: fields.parsed("gateway_version")? })
 }
 
 fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {
@@ -263,25 +247,18 @@ fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {
         let reason = format!("has at most {} types", Shape::MAX_TYPES);
         return Err(shape.wrong("entities", reason));
     }
-    if let Some((name, _)) = entities
-        .iter()
-        .find(|(name, _)| name.parse::<Line>().is_err() || name.len() > 64)
-    {
+    if let Some((name, _)) = entities.iter().find(|(name, _)| name.parse::<Line>().is_err() || name.len() > 64) {
         return Err(shape.wrong(&format!("entities.{name}"), "a type is 1 to 64 characters"));
     }
     shape.end()?;
-    Ok(Some(Shape {
-        entities: entities.into_iter().collect(),
-        certificates_without_snis,
-        hosts_served,
-    }))
+    Ok(Some(Shape { entities: entities.into_iter().collect(), certificates_without_snis, hosts_served }))
 }
 
 /// What nodes should run, by hash, by token, or by a hash that is known to render a token.
 #[utoipa::path(put, path = "/api/v1/control-planes/{cp}/expected", tag = "tell",
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::ExpectedBody)),
-    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 503, body = Said)))]
+    responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn expect(
     State(door): State<Door>,
     Parted(cp): Parted<String>,
@@ -303,21 +280,11 @@ fn expected(mut fields: Fields) -> Result<Word, Wrong> {
     let hash: Option<ConfigHash> = fields.parsed("hash")?;
     let token: Option<Token> = fields.parsed("token")?;
     let said = match (hash, token) {
-        (Some(hash), token) => Said::Expected {
-            config: ConfigRef::Hash(hash),
-            token,
-        },
-        (None, Some(token)) => Said::Expected {
-            config: token.into(),
-            token: None,
-        },
+        (Some(hash), token) => Said::Expected { config: ConfigRef::Hash(hash), token },
+        (None, Some(token)) => Said::Expected { config: token.into(), token: None },
         (None, None) => return Err(fields.wrong("hash", "is required, or token")),
     };
-    let word = Word {
-        replica: fields.parsed("replica")?,
-        scope: scope(&mut fields)?,
-        said,
-    };
+    let word = Word { replica: fields.parsed("replica")?, scope: scope(&mut fields)?, said };
     fields.end()?;
     Ok(word)
 }
@@ -325,9 +292,7 @@ fn expected(mut fields: Fields) -> Result<Word, Wrong> {
 /// The word of a control plane as one fact.
 fn said(door: &Door, cp: CpName, word: Word) -> Result<Told, Problem> {
     let mut names = Names::new(door);
-    names
-        .admit(&cp)
-        .map_err(|reason| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).of("cp"))?;
+    names.admit(&cp).map_err(|reason| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).of("cp"))?;
     let new_names = names.new;
     let told = recorded(door, cp, What::Word(Box::new(word)))?;
     Ok(Told { new_names, ..told })
@@ -338,7 +303,7 @@ fn said(door: &Door, cp: CpName, word: Word) -> Result<Told, Problem> {
 #[utoipa::path(put, path = "/api/v1/control-planes/{cp}", tag = "tell",
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::DeclarationBody)),
-    responses((status = 200, body = Declared), (status = 400, body = Said), (status = 503, body = Said)))]
+    responses((status = 200, body = Declared), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn declare(
     State(door): State<Door>,
     Parted(cp): Parted<String>,
@@ -366,7 +331,7 @@ pub async fn declare(
 #[utoipa::path(patch, path = "/api/v1/control-planes/{cp}", tag = "tell",
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::DeclarationBody), description = "Any of the fields."),
-    responses((status = 200, body = Declared), (status = 400, body = Said), (status = 503, body = Said)))]
+    responses((status = 200, body = Declared), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn amend(
     State(door): State<Door>,
     Parted(cp): Parted<String>,
@@ -386,13 +351,7 @@ pub async fn amend(
     .await
 }
 
-const DECLARED: [&str; 5] = [
-    "display_name",
-    "cluster_id",
-    "konnect_id",
-    "propagation_seconds",
-    "change_feed",
-];
+const DECLARED: [&str; 5] = ["display_name", "cluster_id", "konnect_id", "propagation_seconds", "change_feed"];
 
 fn merged(mut declaration: Declaration, mut fields: Fields) -> Result<Declaration, Wrong> {
     if fields.has("display_name") {
@@ -428,10 +387,7 @@ fn declared(door: &Door, cp: CpName, declaration: Declaration, alone: OwnedMutex
         change_feed: declaration.change_feed,
     };
     let facts = vec![fact(door, cp, What::Declared(Box::new(declaration)))];
-    Ok(Told {
-        alone: Some(alone),
-        ..Told::new(facts, &answer)?
-    })
+    Ok(Told { alone: Some(alone), ..Told::new(facts, &answer)? })
 }
 
 /// A person takes a node out of the counts; a report brings it back.
@@ -442,7 +398,7 @@ fn declared(door: &Door, cp: CpName, declaration: Declaration, alone: OwnedMutex
         ("idempotency-key" = Option<String>, Header, description = "A repeat with the same key changes nothing."),
     ),
     request_body(content = inline(schema::RetirementBody)),
-    responses((status = 200, body = Recorded), (status = 400, body = Said), (status = 404, body = Said), (status = 503, body = Said)))]
+    responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn retire(
     State(door): State<Door>,
     Parted((cp, id)): Parted<(String, String)>,
@@ -475,9 +431,7 @@ async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u
         let detail = format!("the clock is held at {}: nothing is taken in", door.clock.now());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let is_small =
         length.is_some_and(|length| length <= SMALL_BODY_MAX) && !headers.contains_key(header::CONTENT_ENCODING);
     let too_many = |_| Problem::later("as many requests are in hand as may be", 1);
@@ -485,9 +439,7 @@ async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u
         door.small_bodies.clone().try_acquire_owned().map_err(too_many)?
     } else {
         let turn = tokio::time::timeout(TURN_MAX, door.large_bodies.clone().acquire_owned()).await;
-        turn.ok()
-            .and_then(Result::ok)
-            .ok_or_else(|| Problem::later("as many requests are in hand as may be", 1))?
+        turn.ok().and_then(Result::ok).ok_or_else(|| Problem::later("as many requests are in hand as may be", 1))?
     };
     Ok((body::json(headers, body, door.limits.body).await?, turn))
 }
@@ -529,20 +481,11 @@ impl Told {
 
 fn fact(door: &Door, control_plane: CpName, what: What) -> Fact {
     let now = door.clock.now();
-    Fact {
-        at: now,
-        recorded_at: now,
-        control_plane,
-        source: Source::Push,
-        what,
-    }
+    Fact { at: now, recorded_at: now, control_plane, source: Source::Push, what }
 }
 
 fn recorded(door: &Door, cp: CpName, what: What) -> Result<Told, Problem> {
-    let answer = Recorded {
-        control_plane: cp.to_string(),
-        recorded_at: Time(door.clock.now()),
-    };
+    let answer = Recorded { control_plane: cp.to_string(), recorded_at: Time(door.clock.now()) };
     Told::new(vec![fact(door, cp, what)], &answer)
 }
 
@@ -558,18 +501,16 @@ where
             Some(key) => Some(door.keys.hold(key).await),
             None => None,
         };
-        if let Some(key) = &key {
-            if let Some(kept) = door.memory.remembered(key.key.clone()).await? {
-                return key.replay(kept);
-            }
+        if let Some(key) = &key
+            && let Some(kept) = door.memory.remembered(key.key.clone()).await?
+        {
+            return key.replay(kept);
         }
         let told = tell(door.clone()).await?;
         commit(&door, key.as_ref(), told).await
     };
     let span = tracing::Span::current();
-    tokio::spawn(telling.instrument(span))
-        .await
-        .unwrap_or_else(|_| Err(Problem::ours()))
+    tokio::spawn(telling.instrument(span)).await.unwrap_or_else(|_| Err(Problem::ours()))
 }
 
 /// Stores what was told, and answers.

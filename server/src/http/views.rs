@@ -48,7 +48,7 @@ fn text<T: ToString>(value: &Option<T>) -> Option<String> {
 }
 
 fn number(ordinal: Option<Ordinal>) -> Option<u32> {
-    ordinal.map(|ordinal| ordinal.0)
+    ordinal.map(Ordinal::number)
 }
 
 /// The word of an enum without content, as its serialisation has it.
@@ -74,12 +74,7 @@ pub struct AsOf {
 
 impl From<view::AsOf> for AsOf {
     fn from(as_of: view::AsOf) -> Self {
-        Self {
-            at: Time(as_of.at),
-            revision: as_of.revision,
-            past: as_of.past,
-            held: as_of.held,
-        }
+        Self { at: Time(as_of.at), revision: as_of.revision, past: as_of.past, held: as_of.held }
     }
 }
 
@@ -87,10 +82,7 @@ impl From<view::AsOf> for AsOf {
 type Counts = BTreeMap<String, u32>;
 
 fn counts<T: Copy>(counted: Vec<Count<T>>, word: impl Fn(T) -> &'static str) -> Counts {
-    counted
-        .into_iter()
-        .map(|count| (word(count.of).to_owned(), count.nodes))
-        .collect()
+    counted.into_iter().map(|count| (word(count.of).to_owned(), count.nodes)).collect()
 }
 
 /// The whole fleet.
@@ -294,10 +286,7 @@ impl From<Attributes> for NodeAttributes {
                 }
                 .to_owned()
             }),
-            labels: attributes
-                .labels
-                .as_ref()
-                .map(|labels| labels.iter().map(pair).collect()),
+            labels: attributes.labels.as_ref().map(|labels| labels.iter().map(pair).collect()),
             plugin_set: text(&attributes.plugin_set),
             capabilities: text(&attributes.capabilities),
             certificate_expires_at: time(attributes.certificate_expires_at),
@@ -376,10 +365,7 @@ impl From<view::NodeRow> for Node {
             version: number(verdict.config.running()),
             behind: verdict.config.behind(),
             because: because(&verdict.config),
-            overlays: view::overlay_words(verdict.overlays)
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            overlays: view::overlay_words(verdict.overlays).into_iter().map(str::to_owned).collect(),
             headline: row.headline,
             evidence: row.evidence,
             reported: text(&row.reported),
@@ -445,14 +431,8 @@ pub struct FacetValue {
 
 impl From<view::Facet> for Facet {
     fn from(facet: view::Facet) -> Self {
-        let value = |count: Count<String>| FacetValue {
-            value: count.of,
-            nodes: count.nodes,
-        };
-        Self {
-            key: facet.key,
-            values: facet.values.into_iter().map(value).collect(),
-        }
+        let value = |count: Count<String>| FacetValue { value: count.of, nodes: count.nodes };
+        Self { key: facet.key, values: facet.values.into_iter().map(value).collect() }
     }
 }
 
@@ -517,11 +497,7 @@ impl From<view::NodeView> for NodeAnswer {
             as_of: node.as_of.into(),
             node: node.row.into(),
             rule: node.rule,
-            proof: Proof {
-                know: node.proof.know,
-                infer: node.proof.infer,
-                cannot_know: node.proof.cannot_know,
-            },
+            proof: Proof { know: node.proof.know, infer: node.proof.infer, cannot_know: node.proof.cannot_know },
             running: node.running.map(Into::into),
             head: node.head.map(Into::into),
             expected: text(&node.expected),
@@ -642,12 +618,7 @@ pub struct NodeEvent {
 
 impl From<view::EventView> for NodeEvent {
     fn from(event: view::EventView) -> Self {
-        Self {
-            at: Time(event.at),
-            source: event.source.word().to_owned(),
-            kind: event.kind,
-            sentence: event.sentence,
-        }
+        Self { at: Time(event.at), source: event.source.word().to_owned(), kind: event.kind, sentence: event.sentence }
     }
 }
 
@@ -671,7 +642,7 @@ pub struct Reached {
 impl From<view::ReachedView> for Reached {
     fn from(reached: view::ReachedView) -> Self {
         Self {
-            version: reached.version.0,
+            version: reached.version.number(),
             published_at: Time(reached.published_at),
             offered_at: time(reached.offered_at),
             reached_at: Time(reached.reached_at),
@@ -718,13 +689,13 @@ impl From<view::VersionRow> for Version {
     fn from(row: view::VersionRow) -> Self {
         Self {
             control_plane: row.control_plane.to_string(),
-            ordinal: row.ordinal.0,
+            ordinal: row.ordinal.number(),
             token: text(&row.token),
             published_at: Time(row.published_at),
             recorded_at: Time(row.recorded_at),
             cause: row.cause,
             entered_by: row.entered_by,
-            changeset: row.changeset.0,
+            changeset: row.changeset.number(),
             no_op: row.no_op,
             reverts_to: number(row.reverts_to),
             is_head: row.is_head,

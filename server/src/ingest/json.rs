@@ -112,29 +112,19 @@ impl Wrong {
     /// A field that is wrong.
     #[must_use]
     pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            field: Some(shown(&field.into())),
-            reason: reason.into(),
-        }
+        Self { field: Some(shown(&field.into())), reason: reason.into() }
     }
 
     /// A value that is wrong as a whole.
     #[must_use]
     pub fn whole(reason: impl Into<String>) -> Self {
-        Self {
-            field: None,
-            reason: reason.into(),
-        }
+        Self { field: None, reason: reason.into() }
     }
 }
 
 /// A name from outside, short enough to repeat.
 fn shown(name: &str) -> String {
-    if name.chars().count() <= 80 {
-        name.to_owned()
-    } else {
-        name.chars().take(79).chain(['…']).collect()
-    }
+    if name.chars().count() <= 80 { name.to_owned() } else { name.chars().take(79).chain(['…']).collect() }
 }
 
 /// The fields of an object that were not read yet. Whoever has read all that it knows ends with [`Fields::end`], and
@@ -155,10 +145,7 @@ impl Fields {
     }
 
     fn at(path: String, value: Json) -> Result<Self, Wrong> {
-        let whole = |reason: String| Wrong {
-            field: (!path.is_empty()).then(|| shown(&path)),
-            reason,
-        };
+        let whole = |reason: String| Wrong { field: (!path.is_empty()).then(|| shown(&path)), reason };
         let left = match value {
             Json::Object(fields) => fields,
             other => return Err(whole(format!("expected an object, found {}", other.kind()))),
@@ -209,9 +196,7 @@ impl Fields {
         let Some(text) = self.string(name)? else {
             return Ok(None);
         };
-        text.parse()
-            .map(Some)
-            .map_err(|error: T::Err| self.wrong(name, error.to_string()))
+        text.parse().map(Some).map_err(|error: T::Err| self.wrong(name, error.to_string()))
     }
 
     /// As [`Fields::parsed`], and it must be there.
@@ -232,9 +217,7 @@ impl Fields {
         };
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         let list = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        found
-            .map(Some)
-            .ok_or_else(|| self.wrong(name, format!("expected one of: {}", list())))
+        found.map(Some).ok_or_else(|| self.wrong(name, format!("expected one of: {}", list())))
     }
 
     /// `true` or `false`.
@@ -273,17 +256,13 @@ impl Fields {
         let moment = match self.take(name) {
             None => return Ok(None),
             Some(Json::Text(text)) => Timestamp::parse(&text),
-            Some(Json::Number(number)) => number
-                .as_i64()
-                .filter(|ms| Timestamp::from_ms(*ms).ms() == *ms)
-                .map(Timestamp::from_ms),
+            Some(Json::Number(number)) => {
+                number.as_i64().filter(|ms| Timestamp::from_ms(*ms).ms() == *ms).map(Timestamp::from_ms)
+            }
             Some(_) => None,
         };
         moment.map(Some).ok_or_else(|| {
-            self.wrong(
-                name,
-                "expected a time as RFC 3339 (2026-11-20T08:53:57Z) or milliseconds since 1970",
-            )
+            self.wrong(name, "expected a time as RFC 3339 (2026-11-20T08:53:57Z) or milliseconds since 1970")
         })
     }
 
@@ -309,12 +288,7 @@ impl Fields {
         };
         let path = self.path(name);
         let parse = |(index, item)| Self::at(format!("{path}[{index}]"), item);
-        items
-            .into_iter()
-            .enumerate()
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        items.into_iter().enumerate().map(parse).collect::<Result<_, _>>().map(Some)
     }
 
     /// All fields that are left, with their values as strings.
@@ -325,10 +299,7 @@ impl Fields {
         let Self { path, left } = self;
         let text = |(name, value): (String, Json)| match value {
             Json::Text(text) => Ok((name, text)),
-            other => Err(Wrong::field(
-                join(&path, &name),
-                format!("expected a string, found {}", other.kind()),
-            )),
+            other => Err(Wrong::field(join(&path, &name), format!("expected a string, found {}", other.kind()))),
         };
         left.into_iter().map(text).collect()
     }
@@ -359,20 +330,13 @@ impl Fields {
     pub fn end(self) -> Result<(), Wrong> {
         match self.left.iter().map(|(name, _)| name).min() {
             None => Ok(()),
-            Some(name) => Err(Wrong::field(
-                join(&self.path, name),
-                "is not a field that is known here",
-            )),
+            Some(name) => Err(Wrong::field(join(&self.path, name), "is not a field that is known here")),
         }
     }
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 #[cfg(test)]
@@ -385,13 +349,8 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_named() {
-        assert_eq!(
-            fields(r#"{"a":1,"b":2,"a":1}"#).err(),
-            Some(Wrong::field("a", "is given twice"))
-        );
-        let inner = fields(r#"{"labels":{"x":"1","x":"2"}}"#)
-            .expect("an object")
-            .inner("labels");
+        assert_eq!(fields(r#"{"a":1,"b":2,"a":1}"#).err(), Some(Wrong::field("a", "is given twice")));
+        let inner = fields(r#"{"labels":{"x":"1","x":"2"}}"#).expect("an object").inner("labels");
         assert_eq!(inner.err(), Some(Wrong::field("labels.x", "is given twice")));
     }
 
@@ -399,10 +358,7 @@ mod tests {
     fn what_nobody_read_is_named() {
         let mut object = fields(r#"{"known":true,"knwon":true}"#).expect("an object");
         assert_eq!(object.flag("known"), Ok(Some(true)));
-        assert_eq!(
-            object.end(),
-            Err(Wrong::field("knwon", "is not a field that is known here"))
-        );
+        assert_eq!(object.end(), Err(Wrong::field("knwon", "is not a field that is known here")));
     }
 
     #[test]
@@ -426,11 +382,7 @@ mod tests {
         #[track_caller]
         fn check(value: &str, expected: Option<i64>) {
             let mut object = fields(&format!(r#"{{"t":{value}}}"#)).expect("an object");
-            assert_eq!(
-                object.moment("t").ok().flatten().map(Timestamp::ms),
-                expected,
-                "{value}"
-            );
+            assert_eq!(object.moment("t").ok().flatten().map(Timestamp::ms), expected, "{value}");
         }
         check("\"1970-01-01T00:00:01Z\"", Some(1_000));
         check("1000", Some(1_000));

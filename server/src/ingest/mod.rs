@@ -84,9 +84,7 @@ impl Ingest {
     /// Facts waiting in the queue now, in submissions.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.queue
-            .as_ref()
-            .map_or(0, |queue| queue.max_capacity() - queue.capacity())
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     /// Hands facts to the writer and waits for its commit.
@@ -97,12 +95,10 @@ impl Ingest {
     pub async fn submit(&self, facts: Vec<Fact>, remember: Option<Remembered>) -> Result<Committed, SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
         let (done, answer) = oneshot::channel();
-        queue
-            .try_send(Submission { facts, remember, done })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-                mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
-            })?;
+        queue.try_send(Submission { facts, remember, done }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
+        })?;
         answer.await.unwrap_or(Err(SubmitError::Closed))
     }
 }

@@ -190,11 +190,8 @@ fn running(fields: &mut Fields) -> Result<Option<ConfigRef>, Wrong> {
 /// The sync protocols by their words.
 pub const PROTOCOLS: [(&str, Protocol); 2] = [("v1", Protocol::V1), ("v2", Protocol::V2)];
 
-const SYNC_MODES: [(&str, SyncMode); 3] = [
-    ("full", SyncMode::Full),
-    ("delta", SyncMode::Delta),
-    ("fell_back", SyncMode::FellBack),
-];
+const SYNC_MODES: [(&str, SyncMode); 3] =
+    [("full", SyncMode::Full), ("delta", SyncMode::Delta), ("fell_back", SyncMode::FellBack)];
 
 fn attributes(fields: &mut Fields) -> Result<Attributes, Wrong> {
     Ok(Attributes {
@@ -216,9 +213,7 @@ fn labels(fields: &mut Fields) -> Result<Option<Labels>, Wrong> {
         return Ok(None);
     };
     let pairs = pairs.strings()?;
-    Labels::new(pairs)
-        .map(Some)
-        .map_err(|error| fields.wrong("labels", error.to_string()))
+    Labels::new(pairs).map(Some).map_err(|error| fields.wrong("labels", error.to_string()))
 }
 
 /// A text, or an array of texts.
@@ -237,9 +232,7 @@ fn capabilities(fields: &mut Fields) -> Result<Option<Line>, Wrong> {
         }
         Some(_) => return Err(fields.wrong("capabilities", expected)),
     };
-    text.parse()
-        .map(Some)
-        .map_err(|error| fields.wrong("capabilities", format!("{error}")))
+    text.parse().map(Some).map_err(|error| fields.wrong("capabilities", format!("{error}")))
 }
 
 const REASONS: [(&str, WithheldReason); 5] = [
@@ -263,10 +256,7 @@ fn status(fields: &mut Fields) -> Result<Option<SyncStatus>, Wrong> {
         return Err(status.wrong("reason", "goes with the state incompatible only"));
     }
     status.end()?;
-    let withheld = SyncStatus::Withheld {
-        reason: reason.unwrap_or(WithheldReason::Other),
-        detail,
-    };
+    let withheld = SyncStatus::Withheld { reason: reason.unwrap_or(WithheldReason::Other), detail };
     Ok(Some(if normal { SyncStatus::Normal } else { withheld }))
 }
 
@@ -283,12 +273,7 @@ fn failure(fields: &mut Fields) -> Result<Option<ApplyFailure>, Wrong> {
     let entity = failure.string("entity")?.and_then(|text| Line::from_outside(&text));
     let field = failure.string("field")?.and_then(|text| Line::from_outside(&text));
     failure.end()?;
-    Ok(Some(ApplyFailure {
-        refused: refused.map(ConfigRef::from),
-        message,
-        entity,
-        field,
-    }))
+    Ok(Some(ApplyFailure { refused: refused.map(ConfigRef::from), message, entity, field }))
 }
 
 #[cfg(test)]
@@ -304,10 +289,7 @@ mod tests {
 
     /// A report with these fields beside its names.
     fn with(fields: &str) -> String {
-        format!(
-            r#"{{"control_plane":"prod","node_id":"n1"{}{fields}}}"#,
-            if fields.is_empty() { "" } else { "," }
-        )
+        format!(r#"{{"control_plane":"prod","node_id":"n1"{}{fields}}}"#, if fields.is_empty() { "" } else { "," })
     }
 
     #[track_caller]
@@ -422,9 +404,7 @@ mod tests {
     fn a_report_names_one_configuration_or_none() {
         assert_eq!(taken("").running, None);
         assert_eq!(
-            taken(r#""version":"release-9""#)
-                .running
-                .map(|config| config.to_string()),
+            taken(r#""version":"release-9""#).running.map(|config| config.to_string()),
             Some("release-9".into())
         );
         let zeros = taken(r#""version":"00000000000000000000000000000000""#);
@@ -453,15 +433,9 @@ mod tests {
         check(&with(r#""labels":[]"#), Some("labels"));
         check(&with(r#""status":{"state":"odd"}"#), Some("status.state"));
         check(&with(r#""status":{}"#), Some("status.state"));
-        check(
-            &with(r#""status":{"state":"normal","reason":"other"}"#),
-            Some("status.reason"),
-        );
+        check(&with(r#""status":{"state":"normal","reason":"other"}"#), Some("status.reason"));
         check(&with(r#""apply_error":{}"#), Some("apply_error.message"));
-        check(
-            &with(r#""apply_error":{"message":"x","line":1}"#),
-            Some("apply_error.line"),
-        );
+        check(&with(r#""apply_error":{"message":"x","line":1}"#), Some("apply_error.line"));
         check(&with(r#""ready":"yes""#), Some("ready"));
         check(&with(r#""gateway_version":"three""#), Some("gateway_version"));
         check(&with(r#""sync_mode":"half""#), Some("sync_mode"));
@@ -484,22 +458,13 @@ mod tests {
     fn each_report_of_an_array_stands_for_itself() {
         let parsed = parse(&format!("[{},{{\"node_id\":\"n\"}},{}]", with(""), with(""))).expect("JSON");
         assert_eq!(parsed.facts.len(), 2);
-        assert_eq!(
-            parsed.refused,
-            [Refusal {
-                index: 1,
-                wrong: Wrong::field("control_plane", "is required")
-            }]
-        );
+        assert_eq!(parsed.refused, [Refusal { index: 1, wrong: Wrong::field("control_plane", "is required") }]);
     }
 
     #[test]
     fn an_array_has_ten_thousand_reports_at_most() {
         let batch = |count: usize| format!("[{}]", vec!["0"; count].join(","));
-        assert_eq!(
-            parse(&batch(REPORTS_MAX)).map(|parsed| parsed.refused.len()),
-            Ok(REPORTS_MAX)
-        );
+        assert_eq!(parse(&batch(REPORTS_MAX)).map(|parsed| parsed.refused.len()), Ok(REPORTS_MAX));
         assert_eq!(parse(&batch(REPORTS_MAX + 1)).err(), Some(NotABatch::TooMany));
     }
 
@@ -508,25 +473,16 @@ mod tests {
         assert!(matches!(parse("").err(), Some(NotABatch::NotJson(_))));
         assert!(matches!(parse("[{}").err(), Some(NotABatch::NotJson(_))));
         assert!(matches!(parse("{} {}").err(), Some(NotABatch::NotJson(_))));
-        assert!(matches!(
-            heartbeats(b"\"\xff\"", NOW, &mut |_| Ok(())).err(),
-            Some(NotABatch::NotJson(_))
-        ));
+        assert!(matches!(heartbeats(b"\"\xff\"", NOW, &mut |_| Ok(())).err(), Some(NotABatch::NotJson(_))));
         assert_eq!(parse("7").err(), Some(NotABatch::NotReports));
-        assert_eq!(
-            parse("[]").map(|parsed| parsed.facts.len() + parsed.refused.len()),
-            Ok(0)
-        );
+        assert_eq!(parse("[]").map(|parsed| parsed.facts.len() + parsed.refused.len()), Ok(0));
     }
 
     #[test]
     fn depth_and_size_of_a_report_are_bounded() {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert_eq!(refused(&deep).field, None);
-        let wide = with(&format!(
-            r#""capabilities":[{}]"#,
-            vec!["0"; REPORT_BYTES_MAX / 2].join(",")
-        ));
+        let wide = with(&format!(r#""capabilities":[{}]"#, vec!["0"; REPORT_BYTES_MAX / 2].join(",")));
         assert!(refused(&wide).reason.contains("at most"));
     }
 
@@ -539,13 +495,7 @@ mod tests {
         });
         assert_eq!(asked, 1);
         let refused = parsed.expect("JSON").refused;
-        assert_eq!(
-            refused,
-            [Refusal {
-                index: 0,
-                wrong: Wrong::field("control_plane", "is not known")
-            }]
-        );
+        assert_eq!(refused, [Refusal { index: 0, wrong: Wrong::field("control_plane", "is not known") }]);
     }
 
     proptest! {

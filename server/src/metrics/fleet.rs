@@ -95,17 +95,12 @@ fn row(config: ConfigWord) -> usize {
 }
 
 fn column(connection: ConnectionWord) -> usize {
-    ConnectionWord::ALL
-        .iter()
-        .position(|word| *word == connection)
-        .unwrap_or(0)
+    ConnectionWord::ALL.iter().position(|word| *word == connection).unwrap_or(0)
 }
 
 /// Upper bounds of propagation in seconds: Kong pushes within 1-5 s, a poll adds 30, the envelope is 60; an hour and a
 /// day tell a slow node from one that was away.
-pub const LAG_BOUNDS: [f64; 12] = [
-    0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0, 3_600.0, 86_400.0,
-];
+pub const LAG_BOUNDS: [f64; 12] = [0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0, 3_600.0, 86_400.0];
 
 /// Lags, counted by bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -117,15 +112,9 @@ pub struct LagHistogram {
 impl LagHistogram {
     /// Counts one lag; a negative one is none.
     pub fn observe(&mut self, lag_ms: i64) {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a lag of 285,000 years would lose a millisecond"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "a lag of 285,000 years would lose a millisecond")]
         let seconds = lag_ms.max(0) as f64 / 1_000.0;
-        let bucket = LAG_BOUNDS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(LAG_BOUNDS.len());
+        let bucket = LAG_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(LAG_BOUNDS.len());
         self.counts[bucket] += 1;
         self.sum_seconds += seconds;
     }
@@ -187,9 +176,7 @@ fn nodes(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
     let help = "Nodes by control plane and both states; gone nodes are in no count.";
     let pairs = || {
         ConfigWord::ALL.into_iter().flat_map(|config| {
-            let connections = ConnectionWord::ALL
-                .into_iter()
-                .filter(|word| *word != ConnectionWord::Gone);
+            let connections = ConnectionWord::ALL.into_iter().filter(|word| *word != ConnectionWord::Gone);
             connections.map(move |connection| (config, connection))
         })
     };
@@ -215,11 +202,7 @@ fn behind(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result
     let nodes_behind = of(|control_plane| control_plane.nodes.in_state(ConfigWord::Behind));
     gauge(encoder, ("nodes_behind", help), nodes_behind)?;
     let help = "Changesets that the node furthest behind has not reached.";
-    gauge(
-        encoder,
-        ("nodes_behind_changesets_max", help),
-        of(|control_plane| control_plane.behind_changesets_max),
-    )
+    gauge(encoder, ("nodes_behind_changesets_max", help), of(|control_plane| control_plane.behind_changesets_max))
 }
 
 fn name(control_plane: &ControlPlaneFigures) -> (&'static str, &str) {
@@ -255,18 +238,10 @@ const NO_EXEMPLARS: Option<&std::collections::HashMap<usize, Exemplar<[(&str, &s
 
 fn notices(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let help = "What is to be said of a control plane as a whole.";
-    let pairs = || {
-        NOTICE_KINDS
-            .into_iter()
-            .flat_map(|kind| Severity::ALL.map(|severity| (kind, severity)))
-    };
+    let pairs = || NOTICE_KINDS.into_iter().flat_map(|kind| Severity::ALL.map(|severity| (kind, severity)));
     let series = figures.control_planes.iter().flat_map(|control_plane| {
         pairs().map(move |pair| {
-            let labels = [
-                name(control_plane),
-                ("kind", pair.0.word()),
-                ("severity", pair.1.word()),
-            ];
+            let labels = [name(control_plane), ("kind", pair.0.word()), ("severity", pair.1.word())];
             let count = control_plane.notices.iter().filter(|notice| **notice == pair).count();
             (labels, u64::try_from(count).unwrap_or(u64::MAX))
         })
@@ -276,28 +251,13 @@ fn notices(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resul
 
 fn snapshot(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let mut one = |name: &str, help: &str, unit: Option<&Unit>, value: f64| {
-        encoder
-            .encode_descriptor(name, help, unit, MetricType::Gauge)?
-            .encode_gauge(&value)
+        encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
     };
     #[expect(clippy::cast_precision_loss, reason = "a moment in seconds, and sizes below 2^53")]
-    let (as_of, revision, bytes) = (
-        figures.as_of.ms() as f64 / 1_000.0,
-        figures.revision as f64,
-        figures.store_bytes.unwrap_or(0) as f64,
-    );
-    one(
-        "snapshot_timestamp",
-        "The moment that these figures describe",
-        Some(&Unit::Seconds),
-        as_of,
-    )?;
-    one(
-        "snapshot_revision",
-        "Counts up whenever the fleet's answer changes.",
-        None,
-        revision,
-    )?;
+    let (as_of, revision, bytes) =
+        (figures.as_of.ms() as f64 / 1_000.0, figures.revision as f64, figures.store_bytes.unwrap_or(0) as f64);
+    one("snapshot_timestamp", "The moment that these figures describe", Some(&Unit::Seconds), as_of)?;
+    one("snapshot_revision", "Counts up whenever the fleet's answer changes.", None, revision)?;
     one("store", "Bytes of the store's files", Some(&Unit::Bytes), bytes)
 }
 

@@ -49,9 +49,7 @@ impl Format {
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or("").to_ascii_lowercase();
-            let weight = parts
-                .find_map(|part| part.strip_prefix("q="))
-                .and_then(|text| text.trim().parse().ok());
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|text| text.trim().parse().ok());
             let weight: f32 = weight.unwrap_or(1.0);
             match media_type.as_str() {
                 "application/openmetrics-text" => open = open.max(weight),
@@ -59,11 +57,7 @@ impl Format {
                 _ => {}
             }
         }
-        if open > 0.0 && open >= plain {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if open > 0.0 && open >= plain { Self::OpenMetrics } else { Self::Text }
     }
 
     /// The content type of an answer.
@@ -115,10 +109,7 @@ mod tests {
         check("*/*", Format::Text);
         check("text/plain", Format::Text);
         check("application/openmetrics-text", Format::OpenMetrics);
-        check(
-            "application/openmetrics-text; version=1.0.0; q=0.2, text/plain",
-            Format::Text,
-        );
+        check("application/openmetrics-text; version=1.0.0; q=0.2, text/plain", Format::Text);
         check("application/openmetrics-text;q=0", Format::Text);
         // Prometheus 2.42.
         check(

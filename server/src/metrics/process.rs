@@ -105,9 +105,7 @@ impl Counted {
     /// So many pushed reports ended so.
     pub fn reports(&self, result: ReportResult, count: usize) {
         let labels = ReportLabels { result };
-        self.reports
-            .get_or_create(&labels)
-            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        self.reports.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Every route that is counted, with all classes at zero.
@@ -138,39 +136,19 @@ impl Counted {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "ingest_reports",
-            "Pushed reports by what became of them",
-            self.reports.clone(),
-        );
-        registry.register(
-            "ingest_facts",
-            "Facts that were stored, from every source",
-            self.facts.clone(),
-        );
+        registry.register("ingest_reports", "Pushed reports by what became of them", self.reports.clone());
+        registry.register("ingest_facts", "Facts that were stored, from every source", self.facts.clone());
         registry.register("store_commits", "Commits of the one writer", self.commits.clone());
-        registry.register(
-            "store_commits_failed",
-            "Commits that failed",
-            self.commits_failed.clone(),
-        );
+        registry.register("store_commits_failed", "Commits that failed", self.commits_failed.clone());
         registry.register_with_unit(
             "store_commit",
             "Seconds that a commit took",
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
-        registry.register(
-            "http_requests",
-            "Requests by route and class of status",
-            self.requests.clone(),
-        );
+        registry.register("http_requests", "Requests by route and class of status", self.requests.clone());
         registry.register("http_panics", "Requests that ended in a panic", self.panics.clone());
-        registry.register(
-            "event_subscribers",
-            "Subscribers to live events",
-            self.subscribers.clone(),
-        );
+        registry.register("event_subscribers", "Subscribers to live events", self.subscribers.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The build that runs", build);
     }
@@ -184,19 +162,9 @@ impl Collector for QueueCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut one = |name, help, value: usize| {
             let value = u64::try_from(value).unwrap_or(u64::MAX);
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
         };
-        one(
-            "ingest_queue_waiting",
-            "Submissions that wait for the writer.",
-            self.0.waiting(),
-        )?;
-        one(
-            "ingest_queue_max",
-            "Submissions that may wait for the writer.",
-            QUEUE_MAX,
-        )
+        one("ingest_queue_waiting", "Submissions that wait for the writer.", self.0.waiting())?;
+        one("ingest_queue_max", "Submissions that may wait for the writer.", QUEUE_MAX)
     }
 }

@@ -19,10 +19,10 @@ use tidemark_domain::view::{
     AsOf, ControlPlaneView, Count, FleetView, HistoryView, Moment, NodeRow, NodeView, NodesView, Proof, Propagation,
     VersionRow, VersionView, VersionsView,
 };
+use tidemark_server::board::Revision;
 use tidemark_server::clock::Clock;
 use tidemark_server::http::assets::Assets;
 use tidemark_server::http::auth::Tokens;
-use tidemark_server::http::events::Revision;
 use tidemark_server::http::health::Readiness;
 use tidemark_server::http::router::router;
 use tidemark_server::http::{Door, DoorLimits};
@@ -78,23 +78,14 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            clock: Clock::by_hand(NOW),
-            tokens: None,
-            limits: DoorLimits::default(),
-            writer: true,
-            ready: true,
-        }
+        Self { clock: Clock::by_hand(NOW), tokens: None, limits: DoorLimits::default(), writer: true, ready: true }
     }
 }
 
 impl Plan {
     /// The parts of a service over the fixture. Needs a runtime.
     pub fn parts(&self) -> (Parts, Fixture, watch::Sender<Revision>) {
-        let fixture = Fixture {
-            kept: Arc::default(),
-            clock: self.clock.clone(),
-        };
+        let fixture = Fixture { kept: Arc::default(), clock: self.clock.clone() };
         let ingest = if self.clock.is_held() {
             Ingest::shut()
         } else {
@@ -130,13 +121,7 @@ impl Plan {
         let closing = parts.closing.clone();
         let options = assets.leptos_options(([127, 0, 0, 1], 0).into());
         let door = Door::new(parts, self.tokens, self.limits, options);
-        House {
-            door: router(door, &assets),
-            fixture,
-            clock: self.clock,
-            revise,
-            closing,
-        }
+        House { door: router(door, &assets), fixture, clock: self.clock, revise, closing }
     }
 }
 
@@ -181,9 +166,7 @@ impl Said {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().expect("ASCII"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     /// The field that a problem names.
@@ -194,29 +177,18 @@ impl Said {
 
 impl House {
     pub async fn send(&self, request: Request<Body>) -> Said {
-        let response = self
-            .door
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("a router always answers");
+        let response = self.door.clone().oneshot(request).await.expect("a router always answers");
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 64 << 20).await.expect("a body that ends");
-        Said {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).expect("UTF-8"),
-        }
+        Said { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).expect("UTF-8") }
     }
 
     pub async fn get(&self, path: &str) -> Said {
-        self.send(Request::get(path).body(Body::empty()).expect("a request"))
-            .await
+        self.send(Request::get(path).body(Body::empty()).expect("a request")).await
     }
 
     pub async fn tell(&self, method: &str, path: &str, body: impl Into<Body>) -> Said {
-        self.send(telling(method, path).body(body.into()).expect("a request"))
-            .await
+        self.send(telling(method, path).body(body.into()).expect("a request")).await
     }
 
     pub async fn keyed(&self, path: &str, key: &str, body: &'static str) -> Said {
@@ -230,20 +202,14 @@ impl House {
 }
 
 pub fn telling(method: &str, path: &str) -> axum::http::request::Builder {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
+    Request::builder().method(method).uri(path).header("content-type", "application/json")
 }
 
 struct Ready(bool);
 
 impl Health for Ready {
     fn readiness(&self) -> Readiness {
-        Readiness {
-            board: self.0,
-            ..Readiness::FULL
-        }
+        Readiness { board: self.0, ..Readiness::FULL }
     }
 }
 
@@ -272,18 +238,9 @@ impl Fixture {
         let behind = id == "n2";
         let since = NOW.plus(-600_000);
         let config = if behind {
-            ConfigState::Behind {
-                running: Ordinal(9),
-                behind: 1,
-                since,
-                cause: BehindCause::NotReached,
-            }
+            ConfigState::Behind { running: Ordinal::new(9), behind: 1, since, cause: BehindCause::NotReached }
         } else {
-            ConfigState::Current {
-                running: Ordinal(10),
-                how: CurrentBy::Version,
-                since,
-            }
+            ConfigState::Current { running: Ordinal::new(10), how: CurrentBy::Version, since }
         };
         NodeRow {
             control_plane: cp("prod"),
@@ -301,10 +258,7 @@ impl Fixture {
             headline: format!("{id} is here"),
             evidence: "it said so".into(),
             reported: Some(
-                "6de1944179b6c16febb0a724310a4d49"
-                    .parse()
-                    .map(tidemark_domain::fact::ConfigRef::Hash)
-                    .expect("a hash"),
+                "6de1944179b6c16febb0a724310a4d49".parse().map(tidemark_domain::fact::ConfigRef::Hash).expect("a hash"),
             ),
             last_report_at: Some(NOW),
             source: Some(Source::Push),
@@ -314,13 +268,13 @@ impl Fixture {
     fn version(ordinal: u32) -> VersionRow {
         VersionRow {
             control_plane: cp("prod"),
-            ordinal: Ordinal(ordinal),
+            ordinal: Ordinal::new(ordinal),
             token: Some("release-42".parse().expect("a token")),
             published_at: NOW.plus(-600_000),
             recorded_at: NOW.plus(-600_000),
             cause: "merge #812".into(),
             entered_by: "announced".into(),
-            changeset: Ordinal(ordinal),
+            changeset: Ordinal::new(ordinal),
             no_op: false,
             reverts_to: None,
             is_head: ordinal == 10,
@@ -372,10 +326,7 @@ impl FleetApi for Fixture {
             counters: Self::counters(),
             config_states: ConfigWord::ALL.map(|of| Count { of, nodes: nodes(of) }).to_vec(),
             connection_states: ConnectionWord::ALL
-                .map(|of| Count {
-                    of,
-                    nodes: if of == ConnectionWord::Connected { 2 } else { 0 },
-                })
+                .map(|of| Count { of, nodes: if of == ConnectionWord::Connected { 2 } else { 0 } })
                 .to_vec(),
             current_by_alias: 0,
             out_of_sync_by_hash: 1,
@@ -458,12 +409,12 @@ impl FleetApi for Fixture {
     }
 
     fn version(&self, control_plane: CpName, ordinal: Ordinal, moment: Moment) -> Answer<'_, VersionView> {
-        if control_plane.as_str() != "prod" || ![9, 10].contains(&ordinal.0) {
+        if control_plane.as_str() != "prod" || ![9, 10].contains(&ordinal.number()) {
             return missing("such version");
         }
         found(VersionView {
             as_of: self.as_of(moment),
-            row: Self::version(ordinal.0),
+            row: Self::version(ordinal.number()),
             hashes: Vec::new(),
             shape: None,
             propagation: Propagation::default(),
@@ -481,12 +432,7 @@ impl FleetFigures for Fixture {
         let mut lags = LagHistogram::default();
         lags.observe(2_000);
         prod.propagation = lags;
-        Figures {
-            as_of: self.clock.now(),
-            revision: 1,
-            control_planes: vec![prod],
-            store_bytes: Some(4_096),
-        }
+        Figures { as_of: self.clock.now(), revision: 1, control_planes: vec![prod], store_bytes: Some(4_096) }
     }
 }
 
@@ -501,11 +447,7 @@ impl ControlPlanes for Fixture {
 
     fn declaration(&self, name: &CpName) -> Option<Declaration> {
         let kept = self.kept.lock();
-        kept.declared
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)
-            .map(|(_, declaration)| declaration.clone())
+        kept.declared.iter().rev().find(|(known, _)| known == name).map(|(_, declaration)| declaration.clone())
     }
 }
 
