@@ -7,6 +7,7 @@
 //! or its sources changed, or when the earliest moment has come at which time alone may change one of its verdicts;
 //! all other chunks are shared with the snapshot before.
 
+use crate::metrics::fleet::LagHistogram;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct ControlPlaneSnapshot {
     pub by_version: BTreeMap<Ordinal, u32>,
     /// What is to be said of it.
     pub notices: Vec<Notice>,
+    /// From publication to the first report, of the versions that nodes reached since this process started.
+    pub propagation: LagHistogram,
     places: Arc<BTreeMap<NodeId, u32>>,
 }
 
@@ -135,6 +138,7 @@ struct Judged {
     all: bool,
     notices: Vec<Notice>,
     notices_recheck_at: Option<Timestamp>,
+    propagation: LagHistogram,
     snapshot: Option<Arc<ControlPlaneSnapshot>>,
     places: Arc<BTreeMap<NodeId, u32>>,
 }
@@ -255,6 +259,22 @@ impl Board {
     }
 }
 
+/// A fleet as bytes, for a keyframe.
+///
+/// # Errors
+/// If it cannot be written, which would be a fault of ours.
+pub fn packed(fleet: &Fleet) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_stdvec(fleet)
+}
+
+/// The fleet of a keyframe; `None` if it cannot be read.
+#[must_use]
+pub fn unpacked(bytes: &[u8]) -> Option<Fleet> {
+    let mut fleet: Fleet = postcard::from_bytes(bytes).ok()?;
+    fleet.reindex();
+    Some(fleet)
+}
+
 /// Judges the chunks of one control plane that may have changed; says whether a person would see a difference.
 fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>, now: Timestamp) -> bool {
     let nodes = control_plane.nodes();
@@ -274,6 +294,9 @@ fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>
         let same = judged.chunks.get(index).is_some_and(|before| looks_alike(before, &chunk));
         different |= !same;
         rebuilt = true;
+        if let Some(before) = judged.chunks.get(index) {
+            count_lags(before, &chunk, &control_plane.ledger, &mut judged.propagation);
+        }
         match judged.chunks.get_mut(index) {
             Some(place) => *place = Arc::new(chunk),
             None => judged.chunks.push(Arc::new(chunk)),
@@ -314,6 +337,7 @@ fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>
         tally,
         by_version,
         notices,
+        propagation: judged.propagation,
         places: Arc::clone(&judged.places),
     }));
     different
@@ -334,6 +358,22 @@ fn assess_chunk(nodes: &[Arc<Node>], known: &Known<'_>, now: Timestamp) -> Chunk
         chunk.assessments.push(assessment);
     }
     chunk
+}
+
+/// Counts, for each node that went up in the ledger, the time from the publication of what it reached to its report.
+fn count_lags(before: &Chunk, after: &Chunk, ledger: &Ledger, lags: &mut LagHistogram) {
+    let pairs = before.assessments.iter().zip(&after.assessments).zip(&after.nodes);
+    for ((earlier, later), node) in pairs {
+        let (earlier, later) = (earlier.verdict.config.running(), later.verdict.config.running());
+        let (Some(earlier), Some(later)) = (earlier, later) else { continue };
+        if earlier == later || ledger.rank_of(later) <= ledger.rank_of(earlier) {
+            continue;
+        }
+        let reached_at = node.streams.iter().filter_map(|stream| stream.run.as_ref()).map(|run| run.since).max();
+        if let (Some(reached_at), Some(version)) = (reached_at, ledger.version(later)) {
+            lags.observe(reached_at.since(version.published_at));
+        }
+    }
 }
 
 /// Whether two judgements of one chunk look the same to a person: the same nodes with the same verdicts and names. The

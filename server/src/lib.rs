@@ -19,8 +19,16 @@ pub mod http;
 
 pub mod metrics;
 
+pub mod import;
+
+pub mod explain;
+
+pub mod fixture;
+
 pub mod clock;
 
 pub mod config;
 
 pub mod service;
+
+pub mod run;

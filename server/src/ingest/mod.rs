@@ -7,6 +7,9 @@ pub mod json;
 
 pub mod wire;
 
+pub mod writer;
+
+use crate::store::Taken;
 use tidemark_domain::fact::Fact;
 use tidemark_domain::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +24,8 @@ pub struct Submission {
     pub facts: Vec<Fact>,
     /// The answer to give to a repeat of this request.
     pub remember: Option<Remembered>,
+    /// How far recordings are taken with these facts.
+    pub taken: Vec<Taken>,
     /// Where the writer answers after the commit.
     pub done: oneshot::Sender<Result<Committed, SubmitError>>,
 }
@@ -93,9 +98,22 @@ impl Ingest {
     /// See [`SubmitError`]; nothing is stored then. If the caller is dropped while it waits, the facts may still be
     /// stored.
     pub async fn submit(&self, facts: Vec<Fact>, remember: Option<Remembered>) -> Result<Committed, SubmitError> {
+        self.submit_with(facts, remember, Vec::new()).await
+    }
+
+    /// The same for facts of recordings, with how far each recording is taken.
+    ///
+    /// # Errors
+    /// See [`Self::submit`].
+    pub async fn submit_with(
+        &self,
+        facts: Vec<Fact>,
+        remember: Option<Remembered>,
+        taken: Vec<Taken>,
+    ) -> Result<Committed, SubmitError> {
         let queue = self.queue.as_ref().ok_or(SubmitError::Closed)?;
         let (done, answer) = oneshot::channel();
-        queue.try_send(Submission { facts, remember, done }).map_err(|error| match error {
+        queue.try_send(Submission { facts, remember, taken, done }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Full,
             mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
         })?;

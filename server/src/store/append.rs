@@ -34,7 +34,12 @@ impl Store {
         self.commit(facts, &[], taken).await
     }
 
-    async fn commit(&self, facts: &[Fact], remember: &[Remembered], taken: &[Taken]) -> Result<i64, StoreError> {
+    /// Stores facts, answers to remember and how far recordings were taken, together or not at all; returns the sequence
+    /// of the last fact.
+    ///
+    /// # Errors
+    /// Nothing is stored then.
+    pub async fn commit(&self, facts: &[Fact], remember: &[Remembered], taken: &[Taken]) -> Result<i64, StoreError> {
         let mut writer = self.writer().await?;
         let (connection, kept) = writer.parts();
         // Taken out while it is being changed: a failure, or a caller that goes away, leaves none behind, and the next
@@ -43,10 +48,8 @@ impl Store {
             Some(state) => state,
             None => State::read(connection).await?,
         };
-        let mut transaction = connection
-            .begin_with("begin immediate")
-            .await
-            .map_err(StoreError::on("begin a transaction"))?;
+        let mut transaction =
+            connection.begin_with("begin immediate").await.map_err(StoreError::on("begin a transaction"))?;
 
         let numbers = state.names.number(&mut transaction, facts).await?;
         let mut changes = Changes::default();
@@ -219,15 +222,9 @@ impl Changes {
             }
         }
 
-        let mut opened: Vec<(i64, Run)> = self
-            .opened
-            .iter()
-            .filter_map(|key| state.open.get(key).copied())
-            .collect();
+        let mut opened: Vec<(i64, Run)> = self.opened.iter().filter_map(|key| state.open.get(key).copied()).collect();
         opened.sort_unstable_by_key(|(id, _)| *id);
-        bulk::REPORT_OPEN
-            .write(connection, &opened, |query, (id, run)| bind_run(query, *id, run))
-            .await?;
+        bulk::REPORT_OPEN.write(connection, &opened, |query, (id, run)| bind_run(query, *id, run)).await?;
         let only_grown = self.grown.difference(&self.opened);
         let mut grown: Vec<(i64, Run)> = only_grown.filter_map(|key| state.open.get(key).copied()).collect();
         grown.sort_unstable_by_key(|(id, _)| *id);
@@ -340,9 +337,7 @@ fn rows<Row>(rows: &[Row]) -> i64 {
 }
 
 async fn write_closed(connection: &mut SqliteConnection, runs: &[(i64, Run)]) -> Result<(), StoreError> {
-    bulk::REPORT_CLOSED
-        .write(connection, runs, |query, (id, run)| bind_run(query, *id, run))
-        .await
+    bulk::REPORT_CLOSED.write(connection, runs, |query, (id, run)| bind_run(query, *id, run)).await
 }
 
 fn bind_run(query: bulk::Query, id: i64, run: &Run) -> bulk::Query {

@@ -23,33 +23,16 @@ pub(super) struct Bulk {
     texts: [OnceLock<String>; 3],
 }
 
-pub(super) static CONTROL_PLANE: Bulk = Bulk::new(
-    "write control planes",
-    "insert into control_plane (id, name) values ",
-    2,
-    "",
-);
+pub(super) static CONTROL_PLANE: Bulk =
+    Bulk::new("write control planes", "insert into control_plane (id, name) values ", 2, "");
 
-pub(super) static NODE: Bulk = Bulk::new(
-    "write nodes",
-    "insert into node (id, control_plane_id, name) values ",
-    3,
-    "",
-);
+pub(super) static NODE: Bulk = Bulk::new("write nodes", "insert into node (id, control_plane_id, name) values ", 3, "");
 
-pub(super) static CONFIG: Bulk = Bulk::new(
-    "write configurations",
-    "insert into config (id, form, name) values ",
-    3,
-    "",
-);
+pub(super) static CONFIG: Bulk =
+    Bulk::new("write configurations", "insert into config (id, form, name) values ", 3, "");
 
-pub(super) static ATTRIBUTE_SET: Bulk = Bulk::new(
-    "write attribute sets",
-    "insert into attribute_set (id, digest, body) values ",
-    3,
-    "",
-);
+pub(super) static ATTRIBUTE_SET: Bulk =
+    Bulk::new("write attribute sets", "insert into attribute_set (id, digest, body) values ", 3, "");
 
 pub(super) static REPORT_CLOSED: Bulk = Bulk::new(
     "write closed runs of reports",
@@ -144,13 +127,7 @@ pub(super) static REMEMBERED: Bulk = Bulk::new(
 
 impl Bulk {
     const fn new(what: &'static str, before: &'static str, columns: usize, after: &'static str) -> Self {
-        Self {
-            what,
-            before,
-            columns,
-            after,
-            texts: [const { OnceLock::new() }; 3],
-        }
+        Self { what, before, columns, after, texts: [const { OnceLock::new() }; 3] }
     }
 
     /// Writes all rows. `bind` gives the values of one row, in the order of the columns.
@@ -166,10 +143,7 @@ impl Bulk {
                 let (some, others) = rest.split_at(length);
                 let text = text.get_or_init(|| self.text(length));
                 let query = some.iter().fold(sqlx::query(AssertSqlSafe(text.as_str())), &bind);
-                query
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(StoreError::on(self.what))?;
+                query.execute(&mut *connection).await.map_err(StoreError::on(self.what))?;
                 rest = others;
             }
         }

@@ -88,10 +88,6 @@ impl StoreError {
 
     /// A row that does not say what its table promises.
     pub(super) fn corrupt(table: &'static str, row: impl ToString, reason: impl ToString) -> Self {
-        Self::Corrupt {
-            table,
-            row: row.to_string(),
-            reason: reason.to_string(),
-        }
+        Self::Corrupt { table, row: row.to_string(), reason: reason.to_string() }
     }
 }

@@ -59,10 +59,7 @@ impl FromStr for IntervalKey {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (from, row) = text.split_once('_').ok_or(())?;
-        Ok(Self {
-            from_ms: from.parse().map_err(|_| ())?,
-            row: row.parse().map_err(|_| ())?,
-        })
+        Ok(Self { from_ms: from.parse().map_err(|_| ())?, row: row.parse().map_err(|_| ())? })
     }
 }
 
@@ -90,27 +87,16 @@ impl Store {
         known: Option<Timestamp>,
     ) -> Result<IntervalPage, StoreError> {
         let mut reader = self.reader().await?;
-        let mut connection = reader
-            .begin()
-            .await
-            .map_err(StoreError::on("begin to read a history"))?;
+        let mut connection = reader.begin().await.map_err(StoreError::on("begin to read a history"))?;
         let Some(node_id) = node_row(&mut connection, control_plane, node).await? else {
             return Ok(IntervalPage::default());
         };
-        let after = after.unwrap_or(IntervalKey {
-            from_ms: i64::MAX,
-            row: i64::MAX,
-        });
+        let after = after.unwrap_or(IntervalKey { from_ms: i64::MAX, row: i64::MAX });
         let known_ms = known.map_or(i64::MAX, Timestamp::ms);
         // One more than is shown tells of a next page.
         let wanted = i64::from(limit) + 1;
         let mut rows = closed_of(&mut connection, node_id, after, known_ms, wanted).await?;
-        rows.extend(
-            open_of(&mut connection, node_id, known_ms)
-                .await?
-                .into_iter()
-                .filter(|(key, _)| *key < after),
-        );
+        rows.extend(open_of(&mut connection, node_id, known_ms).await?.into_iter().filter(|(key, _)| *key < after));
         rows.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
@@ -142,10 +128,7 @@ impl Store {
         known: Option<Timestamp>,
     ) -> Result<Vec<Fact>, StoreError> {
         let mut reader = self.reader().await?;
-        let mut connection = reader
-            .begin()
-            .await
-            .map_err(StoreError::on("begin to read a history"))?;
+        let mut connection = reader.begin().await.map_err(StoreError::on("begin to read a history"))?;
         let Some(node_id) = node_row(&mut connection, control_plane, node).await? else {
             return Ok(Vec::new());
         };
@@ -251,18 +234,7 @@ async fn closed_of(
     .fetch_all(connection)
     .await
     .map_err(StoreError::on("read closed runs of a node"))?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            (
-                IntervalKey {
-                    from_ms: row.from_ms,
-                    row: row.id,
-                },
-                run!(row),
-            )
-        })
-        .collect())
+    Ok(rows.into_iter().map(|row| (IntervalKey { from_ms: row.from_ms, row: row.id }, run!(row))).collect())
 }
 
 /// At most one a source. Their keys are above those of all closed runs that begin in the same moment.
@@ -285,14 +257,8 @@ async fn open_of(
     .fetch_all(connection)
     .await
     .map_err(StoreError::on("read open runs of a node"))?;
-    let key = |from_ms, source_id: i64| IntervalKey {
-        from_ms,
-        row: i64::MAX.saturating_sub(source_id),
-    };
-    Ok(rows
-        .into_iter()
-        .map(|row| (key(row.from_ms, row.source_id), run!(row)))
-        .collect())
+    let key = |from_ms, source_id: i64| IntervalKey { from_ms, row: i64::MAX.saturating_sub(source_id) };
+    Ok(rows.into_iter().map(|row| (key(row.from_ms, row.source_id), run!(row))).collect())
 }
 
 fn interval(
@@ -305,12 +271,7 @@ fn interval(
         return Ok(None);
     };
     // As if nothing was known before: its last moment is then the end of the interval.
-    let until_ms = run
-        .told(0, known)
-        .into_iter()
-        .flatten()
-        .last()
-        .map_or(run.from_ms, |told| told.at_ms);
+    let until_ms = run.told(0, known).into_iter().flatten().last().map_or(run.from_ms, |told| told.at_ms);
     Ok(Some(Interval {
         source: source_of(run.source_id, "report_closed", key.row)?,
         running: config.cloned(),

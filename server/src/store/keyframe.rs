@@ -55,9 +55,7 @@ impl Store {
         let Some(known) = kept.as_mut() else { return Ok(()) };
         let runs: Vec<Run> = known.open.values().map(|(_, run)| *run).collect();
         let runs_sequence = known.progress.sequence;
-        let runs = postcard::to_stdvec(&runs).map_err(|error| StoreError::Pack {
-            source: io::Error::other(error),
-        })?;
+        let runs = postcard::to_stdvec(&runs).map_err(|error| StoreError::Pack { source: io::Error::other(error) })?;
         let runs_len = length(&runs)?;
         let runs = pack(runs).await?;
         let at_ms = at.ms();
@@ -108,11 +106,7 @@ impl Store {
             let Some(row) = row else { return Ok(None) };
             match unpack(row.state, row.state_len).await {
                 Ok(state) => {
-                    return Ok(Some(Keyframe {
-                        sequence: row.sequence,
-                        at: Timestamp::from_ms(row.at_ms),
-                        state,
-                    }));
+                    return Ok(Some(Keyframe { sequence: row.sequence, at: Timestamp::from_ms(row.at_ms), state }));
                 }
                 Err(error) => {
                     tracing::warn!("keyframe {} cannot be read and is passed over: {error}", row.sequence);
@@ -146,10 +140,7 @@ pub(super) async fn runs_open_after(
     match unpacked.and_then(|runs| postcard::from_bytes(&runs).map_err(io::Error::other)) {
         Ok(runs) => Ok(Some((row.runs_sequence, runs))),
         Err(error) => {
-            tracing::warn!(
-                "the open runs of keyframe {} cannot be read and are passed over: {error}",
-                row.sequence
-            );
+            tracing::warn!("the open runs of keyframe {} cannot be read and are passed over: {error}", row.sequence);
             Ok(None)
         }
     }
@@ -177,14 +168,8 @@ pub(super) async fn drop_overtaken(
 }
 
 fn length(bytes: &[u8]) -> Result<i64, StoreError> {
-    let too_long = || StoreError::Pack {
-        source: io::Error::other("it is longer than a keyframe may be"),
-    };
-    if bytes.len() > UNPACKED_MAX {
-        Err(too_long())
-    } else {
-        i64::try_from(bytes.len()).map_err(|_| too_long())
-    }
+    let too_long = || StoreError::Pack { source: io::Error::other("it is longer than a keyframe may be") };
+    if bytes.len() > UNPACKED_MAX { Err(too_long()) } else { i64::try_from(bytes.len()).map_err(|_| too_long()) }
 }
 
 /// Compresses away from the threads that serve requests.

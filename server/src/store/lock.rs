@@ -18,24 +18,13 @@ impl Lock {
     /// Takes the lock, or says who has it.
     pub(super) fn take(database: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let path = beside(database);
-        let cannot = |source| StoreError::Open {
-            path: path.clone(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(cannot)?;
+        let cannot = |source| StoreError::Open { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked {
-                    path: database.to_owned(),
-                    holder: holder(&mut file),
-                });
+                return Err(StoreError::Locked { path: database.to_owned(), holder: holder(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(cannot(source)),
         }

@@ -142,25 +142,15 @@ impl Store {
             .pragma("journal_size_limit", WAL_KEPT_BYTES)
             .pragma("cache_size", WRITER_CACHE_KIB)
             .pragma("temp_store", "memory");
-        let mut connection = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(StoreError::on("open the database"))?;
+        let mut connection =
+            SqliteConnection::connect_with(&options).await.map_err(StoreError::on("open the database"))?;
         library_is_new_enough(&mut connection).await?;
-        MIGRATIONS
-            .run(&mut connection)
-            .await
-            .map_err(|source| StoreError::Schema {
-                path: path.clone(),
-                source,
-            })?;
+        MIGRATIONS.run(&mut connection).await.map_err(|source| StoreError::Schema { path: path.clone(), source })?;
         let state = State::read(&mut connection).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 readers: readers(&path),
-                writer: Some(Mutex::new(Some(Writer {
-                    connection,
-                    state: Some(state),
-                }))),
+                writer: Some(Mutex::new(Some(Writer { connection, state: Some(state) }))),
                 _lock: Some(lock),
             }),
         })
@@ -171,17 +161,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Pending`] if its schema is older than ours; else see [`StoreError`].
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        let path = std::fs::canonicalize(path).map_err(|source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let store = Self {
-            inner: Arc::new(Inner {
-                readers: readers(&path),
-                writer: None,
-                _lock: None,
-            }),
-        };
+        let path = std::fs::canonicalize(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        let store = Self { inner: Arc::new(Inner { readers: readers(&path), writer: None, _lock: None }) };
         let mut connection = store.reader().await?;
         library_is_new_enough(&mut connection).await?;
         schema_is_ours(&mut connection, &path).await?;
@@ -200,11 +181,7 @@ impl Store {
             return Ok(());
         };
         match writer.lock().await.take() {
-            Some(writer) => writer
-                .connection
-                .close()
-                .await
-                .map_err(StoreError::on("close the database")),
+            Some(writer) => writer.connection.close().await.map_err(StoreError::on("close the database")),
             None => Ok(()),
         }
     }
@@ -223,40 +200,24 @@ impl Store {
 
     /// A connection that reads.
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.inner
-            .readers
-            .acquire()
-            .await
-            .map_err(StoreError::on("open the database to read it"))
+        self.inner.readers.acquire().await.map_err(StoreError::on("open the database to read it"))
     }
 }
 
 /// What is asked of a store after [`Store::close`].
 fn closed() -> StoreError {
-    StoreError::Sqlite {
-        what: "write",
-        source: sqlx::Error::PoolClosed,
-    }
+    StoreError::Sqlite { what: "write", source: sqlx::Error::PoolClosed }
 }
 
 /// Connections are made when they are needed.
 fn readers(path: &Path) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_WAIT);
-    SqlitePoolOptions::new()
-        .max_connections(READERS_MAX)
-        .connect_lazy_with(options)
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).foreign_keys(true).busy_timeout(BUSY_WAIT);
+    SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options)
 }
 
 /// The path without links, so that one database has one lock however it is named; the file need not exist yet.
 fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
-    let cannot = |source| StoreError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let cannot = |source| StoreError::Open { path: path.to_owned(), source };
     match std::fs::canonicalize(path) {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -277,10 +238,7 @@ async fn library_is_new_enough(connection: &mut SqliteConnection) -> Result<(), 
     if numbers(&found) >= numbers(LIBRARY_MIN) {
         Ok(())
     } else {
-        Err(StoreError::Library {
-            found,
-            wanted: LIBRARY_MIN,
-        })
+        Err(StoreError::Library { found, wanted: LIBRARY_MIN })
     }
 }
 
@@ -291,14 +249,8 @@ fn numbers(version: &str) -> Vec<u32> {
 /// Compares the migrations that were applied with ours, and changes nothing.
 async fn schema_is_ours(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let applied = connection.list_applied_migrations(&MIGRATIONS.table_name).await;
-    let applied = applied.map_err(|source| StoreError::Schema {
-        path: path.to_owned(),
-        source,
-    })?;
-    let not_ours = |source| StoreError::Schema {
-        path: path.to_owned(),
-        source,
-    };
+    let applied = applied.map_err(|source| StoreError::Schema { path: path.to_owned(), source })?;
+    let not_ours = |source| StoreError::Schema { path: path.to_owned(), source };
     for migration in &applied {
         match MIGRATIONS.iter().find(|ours| ours.version == migration.version) {
             None => return Err(not_ours(MigrateError::VersionMissing(migration.version))),
@@ -310,10 +262,7 @@ async fn schema_is_ours(connection: &mut SqliteConnection, path: &Path) -> Resul
     }
     match MIGRATIONS.iter().count() - applied.len() {
         0 => Ok(()),
-        pending => Err(StoreError::Pending {
-            path: path.to_owned(),
-            pending,
-        }),
+        pending => Err(StoreError::Pending { path: path.to_owned(), pending }),
     }
 }
 

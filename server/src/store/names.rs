@@ -61,8 +61,7 @@ pub(super) fn config_of(row: i64, form: &str, name: &str) -> Result<ConfigRef, S
 
 /// The name of a control plane's row.
 pub(super) fn control_plane_of(row: i64, name: &str) -> Result<CpName, StoreError> {
-    name.parse()
-        .map_err(|error| StoreError::corrupt("control_plane", row, error))
+    name.parse().map_err(|error| StoreError::corrupt("control_plane", row, error))
 }
 
 /// The id of a node's row.
@@ -144,12 +143,7 @@ pub(super) struct Numbers {
 impl Names {
     /// No names yet; the next numbers come after these.
     pub(super) fn after(last_node: i64, last_config: i64, last_attribute_set: i64) -> Self {
-        Self {
-            last_node,
-            last_config,
-            last_attribute_set,
-            ..Self::default()
-        }
+        Self { last_node, last_config, last_attribute_set, ..Self::default() }
     }
 
     /// The numbers of all that these facts name, in their order. What had none gets one, and a row.
@@ -178,8 +172,7 @@ impl Names {
                 Some(number) => *number,
                 None => {
                     self.last_control_plane += 1;
-                    self.control_planes
-                        .insert(fact.control_plane.clone(), self.last_control_plane);
+                    self.control_planes.insert(fact.control_plane.clone(), self.last_control_plane);
                     new_control_planes.push((self.last_control_plane, &fact.control_plane));
                     self.last_control_plane
                 }
@@ -216,20 +209,13 @@ impl Names {
                 | What::Declared(_)
                 | What::Retired(_) => None,
             };
-            numbers.push(Numbers {
-                control_plane,
-                node,
-                config: None,
-                attribute_set: None,
-            });
+            numbers.push(Numbers { control_plane, node, config: None, attribute_set: None });
             configs.push(config);
             fingerprints.push(fingerprint);
         }
 
         bulk::CONTROL_PLANE
-            .write(connection, &new_control_planes, |query, (id, name)| {
-                query.bind(*id).bind(name.as_str().to_owned())
-            })
+            .write(connection, &new_control_planes, |query, (id, name)| query.bind(*id).bind(name.as_str().to_owned()))
             .await?;
         bulk::NODE
             .write(connection, &new_nodes, |query, (id, control_plane, name)| {
@@ -241,9 +227,8 @@ impl Names {
 
         for ((numbers, config), fingerprint) in numbers.iter_mut().zip(&configs).zip(&fingerprints) {
             numbers.config = config.as_ref().and_then(|config| self.configs.get(config).copied());
-            numbers.attribute_set = fingerprint
-                .as_ref()
-                .and_then(|fingerprint| self.attribute_sets.get(fingerprint).copied());
+            numbers.attribute_set =
+                fingerprint.as_ref().and_then(|fingerprint| self.attribute_sets.get(fingerprint).copied());
         }
         Ok(numbers)
     }
@@ -360,23 +345,12 @@ mod tests {
     #[test]
     fn an_announcement_is_found_by_its_token_else_by_a_hash() {
         let named = |announcement| {
-            let word = Word {
-                replica: None,
-                scope: Scope::ANY,
-                said: Said::Announced(announcement),
-            };
+            let word = Word { replica: None, scope: Scope::ANY, said: Said::Announced(announcement) };
             named_by(&word).map(|config| config.to_string())
         };
         let hashes = vec![(Scope::ANY, ConfigHash::ZEROS)];
-        let with_token = Announcement {
-            token: "release-9".parse().ok(),
-            hashes,
-            ..Announcement::default()
-        };
-        let without = Announcement {
-            token: None,
-            ..with_token.clone()
-        };
+        let with_token = Announcement { token: "release-9".parse().ok(), hashes, ..Announcement::default() };
+        let without = Announcement { token: None, ..with_token.clone() };
         assert_eq!(named(with_token).as_deref(), Some("release-9"));
         assert_eq!(named(without).as_deref(), Some(ConfigHash::ZEROS.as_str()));
         assert_eq!(named(Announcement::default()), None);

@@ -25,10 +25,7 @@ pub struct Retention {
 impl Default for Retention {
     /// 30 and 7 days (DESIGN 6).
     fn default() -> Self {
-        Self {
-            intervals_ms: 30 * DAY,
-            keyframes_ms: 7 * DAY,
-        }
+        Self { intervals_ms: 30 * DAY, keyframes_ms: 7 * DAY }
     }
 }
 
@@ -61,24 +58,15 @@ impl Store {
             Some(state) => state,
             None => State::read(connection).await?,
         };
-        let mut transaction = connection
-            .begin_with("begin immediate")
-            .await
-            .map_err(StoreError::on("begin a transaction"))?;
-        let mut round = Round {
-            rows_max,
-            purged: Purged::default(),
-        };
+        let mut transaction =
+            connection.begin_with("begin immediate").await.map_err(StoreError::on("begin a transaction"))?;
+        let mut round = Round { rows_max, purged: Purged::default() };
         let before_ms = now.plus(-retention.intervals_ms).ms();
         round.closed(&mut transaction, &mut state, before_ms).await?;
         round.open(&mut transaction, &mut state, before_ms).await?;
         round.events(&mut transaction, &mut state, before_ms).await?;
-        round
-            .keyframes(&mut transaction, now.plus(-retention.keyframes_ms).ms())
-            .await?;
-        round
-            .remembered(&mut transaction, &mut state, now.plus(-REMEMBERED_FOR_MS).ms())
-            .await?;
+        round.keyframes(&mut transaction, now.plus(-retention.keyframes_ms).ms()).await?;
+        round.remembered(&mut transaction, &mut state, now.plus(-REMEMBERED_FOR_MS).ms()).await?;
         round.names(&mut transaction, &mut state).await?;
         write_progress(&mut transaction, &state).await?;
         transaction.commit().await.map_err(StoreError::on("commit a purge"))?;
@@ -137,14 +125,11 @@ impl Round {
             return Ok(());
         }
         let ids = json(&old.iter().map(|(_, id)| *id).collect::<Vec<_>>());
-        let removed = sqlx::query!(
-            "delete from report_open where id in (select value from json_each(?1))",
-            ids
-        )
-        .execute(connection)
-        .await
-        .map_err(StoreError::on("purge open runs"))?
-        .rows_affected();
+        let removed = sqlx::query!("delete from report_open where id in (select value from json_each(?1))", ids)
+            .execute(connection)
+            .await
+            .map_err(StoreError::on("purge open runs"))?
+            .rows_affected();
         for (key, _) in &old {
             state.open.remove(key);
         }
@@ -333,14 +318,11 @@ impl Round {
             return Ok(());
         }
         let ids = json(&unused.iter().collect::<Vec<_>>());
-        let events = sqlx::query!(
-            "delete from event where node_id in (select value from json_each(?1))",
-            ids
-        )
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::on("purge retirements"))?
-        .rows_affected();
+        let events = sqlx::query!("delete from event where node_id in (select value from json_each(?1))", ids)
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::on("purge retirements"))?
+            .rows_affected();
         state.progress.events -= i64::try_from(events).unwrap_or(i64::MAX);
         sqlx::query!("delete from node where id in (select value from json_each(?1))", ids)
             .execute(connection)

@@ -40,10 +40,7 @@ impl Store {
         known: Option<Timestamp>,
     ) -> Result<Vec<Reached>, StoreError> {
         let mut reader = self.reader().await?;
-        let mut connection = reader
-            .begin()
-            .await
-            .map_err(StoreError::on("begin to read who reached it"))?;
+        let mut connection = reader.begin().await.map_err(StoreError::on("begin to read who reached it"))?;
         let control_plane = control_plane.as_str();
         let since_ms = since.ms();
         let known_ms = known.map_or(i64::MAX, Timestamp::ms);

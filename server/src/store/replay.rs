@@ -50,10 +50,7 @@ impl Store {
         let known_ms = known.map_or(i64::MAX, Timestamp::ms);
         words(&mut connection, sequence, known_ms, &vocabulary, &mut placed).await?;
         events(&mut connection, sequence, known_ms, &vocabulary, &mut placed).await?;
-        connection
-            .rollback()
-            .await
-            .map_err(StoreError::on("end to read facts"))?;
+        connection.rollback().await.map_err(StoreError::on("end to read facts"))?;
         Ok(placed.in_order())
     }
 }
@@ -221,11 +218,7 @@ pub(super) fn event_of(row: i64, kind: &str, body: &str) -> Result<What, StoreEr
         "listening" => serde_json::from_str(body).map(What::Listening).map_err(unreadable),
         "declared" => serde_json::from_str(body).map(What::Declared).map_err(unreadable),
         "retired" => serde_json::from_str(body).map(What::Retired).map_err(unreadable),
-        _ => Err(StoreError::corrupt(
-            "event",
-            row,
-            format!("{kind:?} is no kind of event"),
-        )),
+        _ => Err(StoreError::corrupt("event", row, format!("{kind:?} is no kind of event"))),
     }
 }
 
@@ -247,9 +240,7 @@ impl Vocabulary {
             .map_err(StoreError::on("read control planes"))?;
         let mut vocabulary = Self::default();
         for row in rows {
-            vocabulary
-                .control_planes
-                .insert(row.id, control_plane_of(row.id, &row.name)?);
+            vocabulary.control_planes.insert(row.id, control_plane_of(row.id, &row.name)?);
         }
         Ok(vocabulary)
     }
@@ -268,8 +259,7 @@ impl Vocabulary {
             .await
             .map_err(StoreError::on("read nodes"))?;
             for row in rows {
-                self.nodes
-                    .insert(row.id, (row.control_plane_id, node_of(row.id, &row.name)?));
+                self.nodes.insert(row.id, (row.control_plane_id, node_of(row.id, &row.name)?));
             }
         }
         let configs: BTreeSet<i64> = runs.iter().filter_map(|run| run.config_id).collect();
@@ -299,8 +289,7 @@ impl Vocabulary {
             .await
             .map_err(StoreError::on("read attribute sets"))?;
             for row in rows {
-                self.attribute_sets
-                    .insert(row.id, attribute_set::read(row.id, &row.body)?);
+                self.attribute_sets.insert(row.id, attribute_set::read(row.id, &row.body)?);
             }
         }
         Ok(())
@@ -328,11 +317,7 @@ impl Vocabulary {
             return Ok(None);
         };
         let at = Timestamp::from_ms(told.at_ms);
-        let uncertain_ms = if told.is_first {
-            run.from_uncertain_ms
-        } else {
-            run.until_uncertain_ms
-        };
+        let uncertain_ms = if told.is_first { run.from_uncertain_ms } else { run.until_uncertain_ms };
         let report = Report {
             node: node.clone(),
             running: config.cloned(),
@@ -360,11 +345,7 @@ impl Vocabulary {
             recorded_at: Timestamp::from_ms(told.recorded_ms),
             control_plane: self.control_plane(mark.control_plane_id, "mark", row)?,
             source: source_of(mark.source_id, "mark", row)?,
-            what: if mark.kind == mark::DOWN {
-                What::ControlPlaneDown
-            } else {
-                What::Read
-            },
+            what: if mark.kind == mark::DOWN { What::ControlPlaneDown } else { What::Read },
         })
     }
 }
@@ -401,11 +382,8 @@ impl Placed {
             return self.sure.into_iter().map(|(_, fact)| fact).collect();
         }
         // By time of recording: the highest place that any fact up to then has.
-        let mut places: Vec<(Timestamp, i64)> = self
-            .sure
-            .iter()
-            .map(|(place, fact)| (fact.recorded_at, *place))
-            .collect();
+        let mut places: Vec<(Timestamp, i64)> =
+            self.sure.iter().map(|(place, fact)| (fact.recorded_at, *place)).collect();
         places.sort_unstable();
         let mut highest = i64::MIN;
         for (_, place) in &mut places {
@@ -413,11 +391,8 @@ impl Placed {
             *place = highest;
         }
         // Stable, so that equal times keep the order of the rows, which is always the same.
-        let mut all: Vec<((i64, Option<Timestamp>), Fact)> = self
-            .sure
-            .into_iter()
-            .map(|(place, fact)| ((place, None), fact))
-            .collect();
+        let mut all: Vec<((i64, Option<Timestamp>), Fact)> =
+            self.sure.into_iter().map(|(place, fact)| ((place, None), fact)).collect();
         for fact in self.estimated {
             let before = places.partition_point(|(recorded_at, _)| *recorded_at <= fact.recorded_at);
             let place = before.checked_sub(1).map_or(i64::MIN, |index| places[index].1);

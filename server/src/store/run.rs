@@ -132,10 +132,7 @@ impl Span {
         }
         let stored_after = self.until_stored_after.max(0);
         let gap = (self.until_ms.saturating_sub(self.from_ms) / self.count.saturating_sub(1).max(1)).max(1);
-        let room = known_ms
-            .saturating_sub(stored_after)
-            .saturating_sub(self.from_ms)
-            .max(0);
+        let room = known_ms.saturating_sub(stored_after).saturating_sub(self.from_ms).max(0);
         let at_ms = self.from_ms.saturating_add(room / gap * gap).min(self.until_ms);
         let last = (at_ms > self.from_ms).then_some(Told {
             at_ms,
@@ -171,12 +168,7 @@ mod tests {
     }
 
     fn run(from_ms: i64, until_ms: i64) -> Run {
-        Run {
-            until_ms,
-            reports: 5,
-            touched_sequence: 9,
-            ..report(from_ms, 1, 1)
-        }
+        Run { until_ms, reports: 5, touched_sequence: 9, ..report(from_ms, 1, 1) }
     }
 
     #[test]
@@ -189,50 +181,20 @@ mod tests {
         }
         let before = run(100_000, 200_000);
         check("longest gap", 245_000, 1, Met::Grew, (100_000, 245_000, 6));
-        check(
-            "a moment longer",
-            245_001,
-            1,
-            Met::Closed(before),
-            (245_001, 245_001, 1),
-        );
+        check("a moment longer", 245_001, 1, Met::Closed(before), (245_001, 245_001, 1));
         check("a change", 200_001, 2, Met::Closed(before), (200_001, 200_001, 1));
-        check(
-            "a change in the same moment",
-            200_000,
-            2,
-            Met::Closed(before),
-            (200_000, 200_000, 1),
-        );
+        check("a change in the same moment", 200_000, 2, Met::Closed(before), (200_000, 200_000, 1));
         check("the last report again", 200_000, 1, Met::Counted, (100_000, 200_000, 6));
         check("one that was late", 150_000, 1, Met::Counted, (100_000, 200_000, 6));
-        check(
-            "the first report again",
-            100_000,
-            1,
-            Met::Counted,
-            (100_000, 200_000, 6),
-        );
+        check("the first report again", 100_000, 1, Met::Counted, (100_000, 200_000, 6));
         check("before the run", 99_999, 1, Met::Late, (100_000, 200_000, 5));
-        check(
-            "late, and of something else",
-            199_999,
-            2,
-            Met::Late,
-            (100_000, 200_000, 5),
-        );
+        check("late, and of something else", 199_999, 2, Met::Late, (100_000, 200_000, 5));
     }
 
     #[test]
     fn skew_is_the_last_that_was_told() {
         let mut open = run(0, 30_000);
-        open.meet(
-            Run {
-                skew_ms: Some(90_000),
-                ..report(60_000, 1, 10)
-            },
-            45_000,
-        );
+        open.meet(Run { skew_ms: Some(90_000), ..report(60_000, 1, 10) }, 45_000);
         open.meet(report(90_000, 1, 11), 45_000);
         assert_eq!(open.skew_ms, Some(90_000));
     }
@@ -241,30 +203,16 @@ mod tests {
     fn a_run_tells_what_was_known() {
         #[track_caller]
         fn check(what: &str, sequence: i64, known: Option<i64>, expected: &[(i64, Option<i64>)]) {
-            let open = Run {
-                reports: 5,
-                opened_sequence: 10,
-                touched_sequence: 50,
-                ..run(0, 120_000)
-            };
+            let open = Run { reports: 5, opened_sequence: 10, touched_sequence: 50, ..run(0, 120_000) };
             let told = open.told(sequence, known.map(Timestamp::from_ms));
-            let told: Vec<_> = told
-                .into_iter()
-                .flatten()
-                .map(|told| (told.at_ms, told.sequence))
-                .collect();
+            let told: Vec<_> = told.into_iter().flatten().map(|told| (told.at_ms, told.sequence)).collect();
             assert_eq!(told, expected, "{what}");
         }
         check("all of it", 0, None, &[(0, Some(10)), (120_000, Some(50))]);
         check("opened before", 10, None, &[(120_000, Some(50))]);
         check("nothing new", 50, None, &[]);
         check("at its end", 0, Some(120_000), &[(0, Some(10)), (120_000, Some(50))]);
-        check(
-            "just before its end",
-            0,
-            Some(119_999),
-            &[(0, Some(10)), (90_000, None)],
-        );
+        check("just before its end", 0, Some(119_999), &[(0, Some(10)), (90_000, None)]);
         check("just before the second", 0, Some(29_999), &[(0, Some(10))]);
         check("at its beginning", 0, Some(0), &[(0, Some(10))]);
         check("before it", 0, Some(-1), &[]);

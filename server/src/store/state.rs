@@ -74,9 +74,7 @@ impl State {
             .map_err(&failed)?;
         for row in rows {
             names.last_control_plane = row.id;
-            names
-                .control_planes
-                .insert(control_plane_of(row.id, &row.name)?, row.id);
+            names.control_planes.insert(control_plane_of(row.id, &row.name)?, row.id);
         }
 
         let rows = sqlx::query!("select id, control_plane_id, name from node order by id")
@@ -84,11 +82,7 @@ impl State {
             .await
             .map_err(&failed)?;
         for row in rows {
-            names
-                .nodes
-                .entry(row.control_plane_id)
-                .or_default()
-                .insert(node_of(row.id, &row.name)?, row.id);
+            names.nodes.entry(row.control_plane_id).or_default().insert(node_of(row.id, &row.name)?, row.id);
         }
 
         let rows = sqlx::query!(
@@ -128,10 +122,7 @@ impl State {
             .fetch_all(&mut *connection)
             .await
             .map_err(&failed)?;
-        let paces = rows
-            .into_iter()
-            .map(|row| ((row.control_plane_id, row.source_id), row.interval_ms))
-            .collect();
+        let paces = rows.into_iter().map(|row| ((row.control_plane_id, row.source_id), row.interval_ms)).collect();
 
         let remembered = sqlx::query_scalar!("select count(*) from remembered")
             .fetch_one(&mut *connection)

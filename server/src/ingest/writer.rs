@@ -1,0 +1,171 @@
+//! The one writer: takes submissions from the queue, many at a time, puts their facts into the fleet and the store, and
+//! answers after the commit.
+//!
+//! Facts are observed before they are stored, as what follows from them is stored with them. Should the store refuse,
+//! nothing is answered as taken, and the fleet is read back from the store as it was.
+
+use super::{Committed, Submission, SubmitError};
+use crate::board::{Board, packed};
+use crate::clock::Clock;
+use crate::reader::{KEYFRAME_FORMAT, fold};
+use crate::store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemark_domain::fact::Fact;
+use tidemark_domain::policy::Policy;
+use tidemark_domain::time::{HOUR, SECOND, Timestamp};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Facts in one transaction, as long as more are waiting.
+const BATCH_MAX: usize = 20_000;
+/// How often the answer is renewed: live enough for people, and cheap.
+const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+/// How often it is noted that the service runs; a restart counts as blindness from the last note.
+const ALIVE_EVERY_MS: i64 = 5 * SECOND;
+/// How often the whole fleet is kept, so that a view of the past begins near.
+const KEYFRAME_EVERY_MS: i64 = HOUR;
+
+/// Told of each batch, for those who count.
+pub trait Watcher: Send {
+    /// Facts were committed, in this time.
+    fn committed(&self, facts: usize, took: Duration);
+    /// A batch was refused by the store.
+    fn failed(&self);
+}
+
+/// A watcher that counts nothing.
+#[derive(Debug)]
+pub struct Unwatched;
+
+impl Watcher for Unwatched {
+    fn committed(&self, _facts: usize, _took: Duration) {}
+    fn failed(&self) {}
+}
+
+/// The writer and what it owns.
+pub struct Writer<W> {
+    board: Board,
+    store: Store,
+    clock: Clock,
+    policy: Arc<Policy>,
+    watcher: W,
+    alive_at: Timestamp,
+    keyframe_at: Timestamp,
+    sequence: i64,
+    keyframe_sequence: i64,
+}
+
+impl<W: Watcher> Writer<W> {
+    /// A writer over a board that was folded from this store.
+    #[must_use]
+    pub fn new(board: Board, store: Store, clock: Clock, policy: Arc<Policy>, sequence: i64, watcher: W) -> Self {
+        let now = clock.now();
+        Self { board, store, clock, policy, watcher, alive_at: now, keyframe_at: now, sequence, keyframe_sequence: 0 }
+    }
+
+    /// Works until the queue is closed, or `closing` comes and the queue is empty; then keeps a last keyframe.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Submission>, closing: CancellationToken) {
+        let mut renew = interval(PUBLISH_EVERY);
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.cancelled(), if !queue.is_closed() => queue.close(),
+                taken = queue.recv() => match taken {
+                    Some(first) => self.take(first, &mut queue).await,
+                    None => break,
+                },
+                _ = renew.tick() => self.renew().await,
+            }
+        }
+        self.note_alive().await;
+        self.keep_keyframe().await;
+    }
+
+    /// Takes a submission and whatever waits behind it.
+    async fn take(&mut self, first: Submission, queue: &mut mpsc::Receiver<Submission>) {
+        let mut batch = vec![first];
+        let mut facts = batch[0].facts.len();
+        while facts < BATCH_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            facts += next.facts.len();
+            batch.push(next);
+        }
+        self.commit(batch).await;
+    }
+
+    async fn commit(&mut self, batch: Vec<Submission>) {
+        let mut facts: Vec<Fact> = Vec::new();
+        let mut remember = Vec::new();
+        let mut taken = Vec::new();
+        for submission in &batch {
+            for fact in &submission.facts {
+                facts.extend(self.board.observe(fact));
+                facts.push(fact.clone());
+            }
+            remember.extend(submission.remember.clone());
+            taken.extend(submission.taken.clone());
+        }
+        let started = tokio::time::Instant::now();
+        let stored = self.store.commit(&facts, &remember, &taken).await;
+        let answer = match stored {
+            Ok(sequence) => {
+                self.watcher.committed(facts.len(), started.elapsed());
+                self.sequence = sequence;
+                Ok(Committed { sequence })
+            }
+            Err(error) => {
+                tracing::error!("{} facts could not be stored: {error}", facts.len());
+                self.watcher.failed();
+                self.read_back().await;
+                Err(SubmitError::Store)
+            }
+        };
+        for submission in batch {
+            // A sender that does not wait any more is no fault.
+            let _ = submission.done.send(answer);
+        }
+    }
+
+    async fn read_back(&mut self) {
+        match fold(&self.store, None, Arc::clone(&self.policy)).await {
+            Ok(fleet) => self.board.replace(fleet),
+            Err(error) => tracing::error!("the fleet could not be read back: {error}"),
+        }
+    }
+
+    async fn renew(&mut self) {
+        let now = self.clock.now();
+        self.board.publish(now);
+        if now.since(self.alive_at) >= ALIVE_EVERY_MS {
+            self.note_alive().await;
+        }
+        if now.since(self.keyframe_at) >= KEYFRAME_EVERY_MS {
+            self.keep_keyframe().await;
+        }
+    }
+
+    async fn note_alive(&mut self) {
+        self.alive_at = self.clock.now();
+        if let Err(error) = self.store.mark_alive(self.alive_at).await {
+            tracing::warn!("it could not be noted that the service runs: {error}");
+        }
+    }
+
+    async fn keep_keyframe(&mut self) {
+        self.keyframe_at = self.clock.now();
+        if self.sequence == self.keyframe_sequence {
+            return;
+        }
+        let kept = match packed(self.board.fleet()) {
+            Ok(bytes) => self.store.write_keyframe(self.sequence, self.keyframe_at, KEYFRAME_FORMAT, bytes).await,
+            Err(error) => return tracing::error!("the fleet cannot be packed: {error}"),
+        };
+        match kept {
+            Ok(()) => self.keyframe_sequence = self.sequence,
+            Err(error) => tracing::warn!("no keyframe was kept: {error}"),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! All answers, over the board's snapshot and the store: pages, server functions, REST and `explain` ask here.
+//!
+//! The present is the snapshot that the board published last. The past is folded anew from the newest keyframe before it
+//! and the facts after that, by the same code; the last few moments that were asked for are kept.
+
+pub mod views;
+
+use crate::board::{ControlPlaneSnapshot, Snapshot, unpacked};
+use crate::clock::Clock;
+use crate::store::{IntervalKey, Store, StoreError};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
+use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Scope, What};
+use tidemark_domain::fleet::Fleet;
+use tidemark_domain::id::{CpName, NodeId, Ordinal};
+use tidemark_domain::ledger::Ledger;
+use tidemark_domain::node::Node;
+use tidemark_domain::policy::Policy;
+use tidemark_domain::query::{Key, Query};
+use tidemark_domain::time::Timestamp;
+use tidemark_domain::view::{
+    AsOf, ControlPlaneView, EventView, FleetView, HistoryView, IntervalView, Moment, NodeReach, NodeView, NodesView,
+    Propagation, ReachedView, VersionView, VersionsView,
+};
+
+/// The form of packed fleets; a keyframe of another form is passed over, and the facts are folded from further back.
+pub const KEYFRAME_FORMAT: u32 = 1;
+/// Moments of the past that are kept: a page asks several questions of one moment, and people go back and forth.
+const PAST_MAX: usize = 4;
+/// Rows of a page where nobody says.
+const SIZE_DEFAULT: u32 = 50;
+/// Rows of a page at most.
+const SIZE_MAX: u32 = 500;
+/// Connection events in a history.
+const EVENTS_MAX: u32 = 200;
+/// Versions reached in a history.
+const REACHED_MAX: usize = 200;
+/// Nodes named in a propagation.
+const PER_NODE_MAX: usize = 1_000;
+
+/// Answers questions about the fleet.
+#[derive(Clone)]
+pub struct Reader {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    store: Store,
+    clock: Clock,
+    policy: Arc<Policy>,
+    past: Arc<Mutex<VecDeque<(Moment, Arc<Snapshot>)>>>,
+}
+
+impl Reader {
+    /// A reader over what the board publishes and the store keeps.
+    #[must_use]
+    pub fn new(snapshots: Arc<ArcSwap<Snapshot>>, store: Store, clock: Clock, policy: Arc<Policy>) -> Self {
+        Self { snapshots, store, clock, policy, past: Arc::default() }
+    }
+
+    /// The answer of a moment, and which one it is.
+    async fn snapshot(&self, moment: Moment) -> Result<(Arc<Snapshot>, AsOf), ApiError> {
+        let held = self.clock.is_held();
+        let Some(at) = moment.at else {
+            let snapshot = self.snapshots.load_full();
+            let as_of = AsOf { at: snapshot.as_of, revision: snapshot.revision, past: false, held };
+            return Ok((snapshot, as_of));
+        };
+        if at > self.clock.now() {
+            return Err(ApiError::BadRequest(format!("at: {at} has not been yet")));
+        }
+        let as_of = AsOf { at, revision: 0, past: true, held };
+        if let Some((_, snapshot)) = self.past.lock().iter().find(|(kept, _)| *kept == moment && !kept.known_now) {
+            return Ok((Arc::clone(snapshot), as_of));
+        }
+        let fleet = if moment.known_now {
+            fold_known_now(&self.store, at, Arc::clone(&self.policy)).await?
+        } else {
+            fold(&self.store, Some(at), Arc::clone(&self.policy)).await?
+        };
+        let policy = Arc::clone(&self.policy);
+        let snapshot = tokio::task::spawn_blocking(move || Arc::new(Snapshot::of(&fleet, &policy, at)));
+        let snapshot = snapshot.await.map_err(|error| internal("judge a moment of the past", &error))?;
+        let mut past = self.past.lock();
+        past.push_back((moment, Arc::clone(&snapshot)));
+        if past.len() > PAST_MAX {
+            past.pop_front();
+        }
+        Ok((snapshot, as_of))
+    }
+
+    async fn node_history(
+        &self,
+        control_plane: CpName,
+        id: NodeId,
+        paging: Paging,
+        moment: Moment,
+    ) -> Result<HistoryView, ApiError> {
+        let (snapshot, as_of) = self.snapshot(moment).await?;
+        let of = control_plane_of(&snapshot, &control_plane)?;
+        let (node, _) = of.node(&id).ok_or_else(|| no_node(&control_plane, &id))?;
+        let after = match &paging.after {
+            Some(text) => Some(text.parse::<IntervalKey>().map_err(|()| bad_key())?),
+            None => None,
+        };
+        let size = size_of(&paging)?;
+        let known = if moment.known_now { None } else { Some(as_of.at) };
+        let page = self.store.intervals(&control_plane, &id, after, size, known).await.map_err(store_error)?;
+        let moments = self.store.moments(&control_plane, &id, Some(as_of.at), EVENTS_MAX, known).await;
+        let events = moments.map_err(store_error)?.iter().filter_map(event_view).collect();
+        let cohort = node.cohort();
+        let intervals: Vec<IntervalView> = page
+            .intervals
+            .into_iter()
+            .filter(|interval| interval.from <= as_of.at)
+            .map(|interval| IntervalView {
+                source: interval.source,
+                version: interval
+                    .running
+                    .as_ref()
+                    .and_then(|config| meaning_then(&of.ledger, config, &cohort, interval.from, interval.until)),
+                reported: interval.running,
+                from: interval.from,
+                until: interval.until.min(as_of.at),
+                count: interval.reports,
+                attributes: interval.attributes,
+            })
+            .collect();
+        let reached = reached_versions(of, &intervals, node);
+        Ok(HistoryView { as_of, intervals, events, reached, next: page.next.map(|key| key.to_string()) })
+    }
+
+    async fn propagation(
+        &self,
+        control_plane: &ControlPlaneSnapshot,
+        ordinal: Ordinal,
+        known: Option<Timestamp>,
+    ) -> Result<Propagation, ApiError> {
+        let ledger = &control_plane.ledger;
+        let Some(version) = ledger.version(ordinal) else { return Ok(Propagation::default()) };
+        let rank = ledger.rank_of(ordinal);
+        // Reaching a later version counts for all before it (DESIGN 5.7).
+        let later = ledger.in_order().filter(|later| ledger.rank_of(later.ordinal) >= rank);
+        let configs: Vec<ConfigRef> =
+            later.flat_map(|later| ledger.aliases_of(later.ordinal)).map(|alias| alias.config.clone()).collect();
+        let since = version.published_at;
+        let reached = self.store.first_reached(&control_plane.name, &configs, since, known).await;
+        let reached: BTreeMap<NodeId, (Timestamp, u32)> = reached
+            .map_err(store_error)?
+            .into_iter()
+            .map(|reached| (reached.node, (reached.from, reached.uncertain_ms)))
+            .collect();
+        let mut per_node: Vec<NodeReach> = control_plane
+            .nodes()
+            .filter(|(_, assessment)| assessment.verdict.counter().is_some())
+            .map(|(node, assessment)| {
+                let reached = reached.get(&node.id);
+                NodeReach {
+                    node: node.id.clone(),
+                    hostname: node.attributes.hostname.clone(),
+                    reached_at: reached.map(|(from, _)| (*from).max(since)),
+                    lag_ms: reached.map(|(from, _)| from.since(since).max(0)),
+                    uncertain_ms: reached.map_or(0, |(_, uncertain_ms)| *uncertain_ms),
+                    connection: assessment.verdict.connectivity.word(),
+                }
+            })
+            .collect();
+        let mut lags: Vec<i64> = per_node.iter().filter_map(|reach| reach.lag_ms).collect();
+        lags.sort_unstable();
+        per_node.sort_by(|one, other| {
+            let missing = |reach: &NodeReach| (reach.lag_ms.is_some(), reach.lag_ms.map(std::cmp::Reverse));
+            missing(one).cmp(&missing(other)).then_with(|| one.node.cmp(&other.node))
+        });
+        let nodes = u32::try_from(per_node.len()).unwrap_or(u32::MAX);
+        per_node.truncate(PER_NODE_MAX);
+        Ok(Propagation {
+            nodes,
+            reached: u32::try_from(lags.len()).unwrap_or(u32::MAX),
+            p50_ms: percentile(&lags, 50),
+            p90_ms: percentile(&lags, 90),
+            p99_ms: percentile(&lags, 99),
+            max_ms: lags.last().copied(),
+            per_node,
+        })
+    }
+}
+
+impl FleetApi for Reader {
+    fn fleet(&self, moment: Moment) -> Answer<'_, FleetView> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            Ok(views::fleet_view(&snapshot, as_of))
+        })
+    }
+
+    fn nodes(&self, question: String, paging: Paging, moment: Moment) -> Answer<'_, NodesView> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            let query = Query::parse(&question);
+            let after = match &paging.after {
+                Some(text) => {
+                    Some(Key::parse(text, &query).map_err(|error| ApiError::BadRequest(format!("after: {error}")))?)
+                }
+                None => None,
+            };
+            let size = usize::try_from(size_of(&paging)?).unwrap_or(1);
+            Ok(views::nodes_view(&snapshot, as_of, &query, after.as_ref(), size))
+        })
+    }
+
+    fn node(&self, control_plane: CpName, id: NodeId, moment: Moment) -> Answer<'_, NodeView> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            let of = control_plane_of(&snapshot, &control_plane)?;
+            views::node_view(of, &id, as_of).ok_or_else(|| no_node(&control_plane, &id))
+        })
+    }
+
+    fn history(&self, control_plane: CpName, id: NodeId, paging: Paging, moment: Moment) -> Answer<'_, HistoryView> {
+        Box::pin(self.node_history(control_plane, id, paging, moment))
+    }
+
+    fn control_planes(&self, moment: Moment) -> Answer<'_, Vec<ControlPlaneView>> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            Ok(snapshot.control_planes.iter().map(|one| views::control_plane_view(one, as_of.at)).collect())
+        })
+    }
+
+    fn versions(&self, control_plane: CpName, paging: Paging, moment: Moment) -> Answer<'_, VersionsView> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            let of = control_plane_of(&snapshot, &control_plane)?;
+            let after = match &paging.after {
+                Some(text) => Some(text.parse::<Ordinal>().map_err(|_| bad_key())?),
+                None => None,
+            };
+            let size = usize::try_from(size_of(&paging)?).unwrap_or(1);
+            Ok(views::versions_view(of, as_of, after, size))
+        })
+    }
+
+    fn version(&self, control_plane: CpName, ordinal: Ordinal, moment: Moment) -> Answer<'_, VersionView> {
+        Box::pin(async move {
+            let (snapshot, as_of) = self.snapshot(moment).await?;
+            let of = control_plane_of(&snapshot, &control_plane)?;
+            let known = if moment.known_now { None } else { Some(as_of.at) };
+            let propagation = self.propagation(of, ordinal, known).await?;
+            views::version_view(of, ordinal, as_of, propagation)
+                .ok_or_else(|| ApiError::NotFound(format!("control plane {control_plane} has no version {ordinal}")))
+        })
+    }
+}
+
+/// The fleet as it was known at a moment, or as it is known now: the newest keyframe before it, and the facts since.
+///
+/// # Errors
+/// If the store fails.
+pub async fn fold(store: &Store, known: Option<Timestamp>, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
+    let keyframe = store.keyframe_before(known, KEYFRAME_FORMAT).await.map_err(store_error)?;
+    let (sequence, packed) = keyframe.map_or((0, None), |keyframe| (keyframe.sequence, Some(keyframe.state)));
+    let fleet = match packed {
+        Some(packed) => tokio::task::spawn_blocking(move || unpacked(&packed))
+            .await
+            .map_err(|error| internal("unpack a keyframe", &error))?,
+        None => Some(Fleet::default()),
+    };
+    // A keyframe that cannot be read is passed over: all facts are still there.
+    let (fleet, sequence) = fleet.map_or((Fleet::default(), 0), |fleet| (fleet, sequence));
+    let facts = store.facts_after(sequence, known).await.map_err(store_error)?;
+    folded(fleet, facts, policy).await
+}
+
+/// The fleet at a moment by everything that was recorded since.
+async fn fold_known_now(store: &Store, at: Timestamp, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
+    let mut facts = store.facts_after(0, None).await.map_err(store_error)?;
+    facts.retain(|fact| fact.at <= at);
+    facts.sort_by_key(|fact| fact.at);
+    folded(Fleet::default(), facts, policy).await
+}
+
+async fn folded(mut fleet: Fleet, facts: Vec<Fact>, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
+    let fold = move || {
+        for fact in &facts {
+            fleet.observe(fact, &policy);
+        }
+        fleet
+    };
+    tokio::task::spawn_blocking(fold).await.map_err(|error| internal("fold facts", &error))
+}
+
+fn control_plane_of<'a>(snapshot: &'a Snapshot, name: &CpName) -> Result<&'a ControlPlaneSnapshot, ApiError> {
+    snapshot.control_plane(name).ok_or_else(|| ApiError::NotFound(format!("there is no control plane {name}")))
+}
+
+fn no_node(control_plane: &CpName, id: &NodeId) -> ApiError {
+    ApiError::NotFound(format!("control plane {control_plane} has no node {id}"))
+}
+
+fn bad_key() -> ApiError {
+    ApiError::BadRequest("after: the key of a page is what an answer gave as `next`".to_owned())
+}
+
+fn size_of(paging: &Paging) -> Result<u32, ApiError> {
+    match paging.size {
+        None => Ok(SIZE_DEFAULT),
+        Some(size) if (1..=SIZE_MAX).contains(&size) => Ok(size),
+        Some(size) => Err(ApiError::BadRequest(format!("size: {size} is not between 1 and {SIZE_MAX}"))),
+    }
+}
+
+fn store_error(error: StoreError) -> ApiError {
+    internal("read the store", &error)
+}
+
+/// What went wrong goes to the log; the asker is told that it is ours.
+fn internal(doing: &str, error: &dyn std::error::Error) -> ApiError {
+    tracing::error!("cannot {doing}: {error}{}", source_chain(error));
+    ApiError::Internal("the server cannot answer; its log says why".to_owned())
+}
+
+fn source_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(|cause| format!(": {cause}")).collect()
+}
+
+/// The value below which `percent` of sorted values lie (nearest rank).
+fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+/// What a run of reports meant: the newest version that its hash named at the end of the run, if that was published
+/// by then.
+fn meaning_then(
+    ledger: &Ledger,
+    config: &ConfigRef,
+    cohort: &Scope,
+    from: Timestamp,
+    until: Timestamp,
+) -> Option<Ordinal> {
+    // A version may be reported a little before the control plane's word of it.
+    let latest = until.max(from.plus(90_000));
+    ledger.meaning(config, cohort, latest).map(|alias| alias.ordinal)
+}
+
+/// The versions that a node reached, from its intervals (newest first): each with the first report of it or a later one.
+fn reached_versions(control_plane: &ControlPlaneSnapshot, intervals: &[IntervalView], node: &Node) -> Vec<ReachedView> {
+    let ledger = &control_plane.ledger;
+    let cohort = node.cohort();
+    let mut reached: Vec<ReachedView> = Vec::new();
+    let mut oldest_first: Vec<&IntervalView> = intervals.iter().collect();
+    oldest_first.sort_by_key(|interval| interval.from);
+    for interval in oldest_first {
+        let Some(config) = &interval.reported else { continue };
+        let names = ledger.versions().iter().filter(|version| {
+            let named =
+                ledger.aliases_of(version.ordinal).any(|alias| alias.config == *config && alias.scope.holds(&cohort));
+            named && version.published_at <= interval.until.max(interval.from.plus(90_000))
+        });
+        for version in names {
+            let known = reached.iter().any(|known| known.version == version.ordinal);
+            // A run that ended before the version was published did not reach it.
+            if known || interval.until < version.published_at && interval.from < version.published_at {
+                continue;
+            }
+            let reached_at = interval.from.max(version.published_at);
+            reached.push(ReachedView {
+                version: version.ordinal,
+                published_at: version.published_at,
+                offered_at: None,
+                reached_at,
+                lag_ms: reached_at.since(version.published_at),
+                uncertain_ms: 0,
+            });
+        }
+    }
+    reached.sort_by_key(|reached| std::cmp::Reverse((reached.reached_at, ledger.rank_of(reached.version))));
+    reached.truncate(REACHED_MAX);
+    reached
+}
+
+fn event_view(fact: &Fact) -> Option<EventView> {
+    let (kind, sentence) = match &fact.what {
+        What::Connection(connection) => match &connection.event {
+            ConnectionEvent::Opened => ("opened", "connected to its control plane".to_owned()),
+            ConnectionEvent::Closed(how) => ("closed", how.to_string()),
+            ConnectionEvent::Refused(how) => ("refused", how.to_string()),
+            ConnectionEvent::Unreachable => ("unreachable", "nothing listened at its control plane".to_owned()),
+        },
+        What::Report(report) => {
+            let failure = report.failure.as_ref()?;
+            ("rejected", failure.message.to_string())
+        }
+        What::Retired(retirement) => ("retired", format!("taken out of the counts by {}", retirement.by)),
+        What::Word(_) | What::Read | What::Listening(_) | What::ControlPlaneDown | What::Declared(_) => return None,
+    };
+    Some(EventView { at: fact.at, source: fact.source, kind: kind.to_owned(), sentence })
+}
