@@ -32,20 +32,11 @@ fn config(number: u32) -> ConfigRef {
 }
 
 fn fact(at: Timestamp, what: What) -> Fact {
-    Fact {
-        at,
-        recorded_at: at,
-        control_plane: cp(),
-        source: Source::Push,
-        what,
-    }
+    Fact { at, recorded_at: at, control_plane: cp(), source: Source::Push, what }
 }
 
 fn report(at_ms: i64, node_number: u32, config_number: u32) -> Fact {
-    fact(
-        t(at_ms),
-        What::Report(Box::new(Report::of(node(node_number), config(config_number)))),
-    )
+    fact(t(at_ms), What::Report(Box::new(Report::of(node(node_number), config(config_number)))))
 }
 
 fn change(mut fact: Fact, change: impl FnOnce(&mut Report)) -> Fact {
@@ -56,18 +47,8 @@ fn change(mut fact: Fact, change: impl FnOnce(&mut Report)) -> Fact {
 }
 
 fn word(at_ms: i64, config_number: u32) -> Fact {
-    let said = Said::Expected {
-        config: config(config_number),
-        token: None,
-    };
-    fact(
-        t(at_ms),
-        What::Word(Box::new(Word {
-            replica: None,
-            scope: Scope::ANY,
-            said,
-        })),
-    )
+    let said = Said::Expected { config: config(config_number), token: None };
+    fact(t(at_ms), What::Word(Box::new(Word { replica: None, scope: Scope::ANY, said })))
 }
 
 /// A fresh database; the folder goes when it is dropped.
@@ -100,19 +81,12 @@ impl Fresh {
         let path = self.path();
         let Self { folder, store } = self;
         drop(store);
-        Self {
-            folder,
-            store: open(&path).await,
-        }
+        Self { folder, store: open(&path).await }
     }
 
     /// From, until and count of the intervals of a node, newest first.
     async fn intervals(&self, number: u32) -> Vec<(i64, i64, u64)> {
-        let page = self
-            .store
-            .intervals(&cp(), &node(number), None, 100, None)
-            .await
-            .expect("a history");
+        let page = self.store.intervals(&cp(), &node(number), None, 100, None).await.expect("a history");
         let times = |interval: &tidemark_server::store::Interval| {
             (interval.from.ms() - T0, interval.until.ms() - T0, interval.reports)
         };
@@ -139,11 +113,8 @@ fn one_of_each() -> Vec<Fact> {
         certificate_expires_at: Some(t(DAY)),
         license_expires_at: Some(t(2 * DAY)),
     };
-    let shape = Shape {
-        entities: BTreeMap::from([("routes".to_owned(), 12)]),
-        certificates_without_snis: 1,
-        hosts_served: 3,
-    };
+    let shape =
+        Shape { entities: BTreeMap::from([("routes".to_owned(), 12)]), certificates_without_snis: 1, hosts_served: 3 };
     let failure = ApplyFailure {
         refused: Some(config(2)),
         message: line("invalid"),
@@ -154,19 +125,13 @@ fn one_of_each() -> Vec<Fact> {
         node: node(1),
         running: Some(config(1)),
         attributes: attributes.clone(),
-        status: Some(SyncStatus::Withheld {
-            reason: WithheldReason::PluginSet,
-            detail: Some(line("no plugin x")),
-        }),
+        status: Some(SyncStatus::Withheld { reason: WithheldReason::PluginSet, detail: Some(line("no plugin x")) }),
         failure: Some(failure),
         ready: Some(false),
         node_clock: Some(t(90_000)),
         uncertain_ms: 500,
     };
-    let scope = Scope {
-        protocol: None,
-        gateway: "3.9.1".parse().ok(),
-    };
+    let scope = Scope { protocol: None, gateway: "3.9.1".parse().ok() };
     let words = [
         Said::Announced(Announcement {
             token: "release-9".parse().ok(),
@@ -189,34 +154,17 @@ fn one_of_each() -> Vec<Fact> {
             mode: SyncMode::Delta,
             bytes: u64::MAX,
         }),
-        Said::Expected {
-            config: config(4),
-            token: "release-9".parse().ok(),
-        },
+        Said::Expected { config: config(4), token: "release-9".parse().ok() },
         Said::Notified("b".repeat(32).parse().expect("a hash")),
         Said::Inferred(ConfigRef::Token("release-1".parse().expect("a token"))),
-        Said::Same {
-            hash: "c".repeat(32).parse().expect("a hash"),
-            who: line("anna"),
-        },
+        Said::Same { hash: "c".repeat(32).parse().expect("a hash"), who: line("anna") },
     ];
-    let mut whats = vec![
-        What::Report(Box::new(full)),
-        What::Report(Box::new(Report::silent(node(2)))),
-    ];
-    whats.extend(words.map(|said| {
-        What::Word(Box::new(Word {
-            replica: Some(line("cp-0")),
-            scope: scope.clone(),
-            said,
-        }))
-    }));
+    let mut whats = vec![What::Report(Box::new(full)), What::Report(Box::new(Report::silent(node(2))))];
+    whats.extend(
+        words.map(|said| What::Word(Box::new(Word { replica: Some(line("cp-0")), scope: scope.clone(), said }))),
+    );
     whats.extend([
-        What::Connection(Connection {
-            node: Some(node(1)),
-            event: ConnectionEvent::Opened,
-            attributes,
-        }),
+        What::Connection(Connection { node: Some(node(1)), event: ConnectionEvent::Opened, attributes }),
         What::Connection(Connection {
             node: None,
             event: ConnectionEvent::Refused(line("no certificate")),
@@ -233,20 +181,13 @@ fn one_of_each() -> Vec<Fact> {
             propagation_ms: Some(5),
             change_feed: true,
         })),
-        What::Retired(Retirement {
-            node: node(1),
-            by: line("anna"),
-            reason: None,
-        }),
+        What::Retired(Retirement { node: node(1), by: line("anna"), reason: None }),
     ]);
     let at = |index: usize| t(i64::try_from(index).expect("small"));
     whats
         .into_iter()
         .enumerate()
-        .map(|(index, what)| Fact {
-            recorded_at: at(index + 7),
-            ..fact(at(index), what)
-        })
+        .map(|(index, what)| Fact { recorded_at: at(index + 7), ..fact(at(index), what) })
         .collect()
 }
 
@@ -261,18 +202,13 @@ async fn every_kind_of_fact_comes_back_as_it_went_in() {
     assert_eq!(fresh.facts().await, facts);
     assert_eq!(fresh.store.facts_after(sequence, None).await.expect("facts"), []);
     assert_eq!(fresh.store.facts_after(3, None).await.expect("facts"), facts[3..]);
-    assert_eq!(
-        fresh.store.facts_after(0, Some(t(12))).await.expect("facts"),
-        facts[..6]
-    );
+    assert_eq!(fresh.store.facts_after(0, Some(t(12))).await.expect("facts"), facts[..6]);
 }
 
 #[tokio::test]
 async fn a_second_process_is_refused_and_told_who_holds_it() {
     let fresh = Fresh::new().await;
-    let refused = Store::open(&fresh.path(), t(1))
-        .await
-        .expect_err("the database is in use");
+    let refused = Store::open(&fresh.path(), t(1)).await.expect_err("the database is in use");
     assert!(matches!(refused, StoreError::Locked { .. }));
     let told = refused.to_string();
     assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
@@ -300,14 +236,9 @@ async fn a_reader_needs_no_lock_and_writes_nothing() {
     assert_eq!(reader.facts_after(0, None).await.expect("facts").len(), 1);
     fresh.append(&[report(1, 2, 1)]).await;
     assert_eq!(reader.facts_after(0, None).await.expect("facts").len(), 2);
-    assert!(matches!(
-        reader.append(&[report(2, 1, 1)], &[]).await,
-        Err(StoreError::ReadOnly)
-    ));
+    assert!(matches!(reader.append(&[report(2, 1, 1)], &[]).await, Err(StoreError::ReadOnly)));
     fresh.store.close().await.expect("closed");
-    let alone = Store::open_read_only(&fresh.path())
-        .await
-        .expect("a reader of a closed database");
+    let alone = Store::open_read_only(&fresh.path()).await.expect("a reader of a closed database");
     assert_eq!(alone.facts_after(0, None).await.expect("facts").len(), 2);
 }
 
@@ -320,31 +251,17 @@ async fn a_reader_refuses_what_is_no_database_of_ours() {
     std::fs::write(&empty, "").expect("an empty file");
     assert!(Store::open_read_only(&empty).await.is_err());
     let text = folder.path().join("text.db");
-    std::fs::write(
-        &text,
-        "not a database, but long enough to have a header of a hundred bytes: ".repeat(9),
-    )
-    .expect("a file");
+    std::fs::write(&text, "not a database, but long enough to have a header of a hundred bytes: ".repeat(9))
+        .expect("a file");
     assert!(Store::open_read_only(&text).await.is_err());
     assert!(Store::open(&text, t(0)).await.is_err());
-    assert!(
-        Store::open(&folder.path().join("no/such/folder.db"), t(0))
-            .await
-            .is_err()
-    );
+    assert!(Store::open(&folder.path().join("no/such/folder.db"), t(0)).await.is_err());
 }
 
 #[tokio::test]
 async fn a_run_goes_on_up_to_one_and_a_half_intervals() {
     let fresh = Fresh::new().await;
-    fresh
-        .append(&[
-            report(0, 1, 1),
-            report(45_000, 1, 1),
-            report(0, 2, 1),
-            report(45_001, 2, 1),
-        ])
-        .await;
+    fresh.append(&[report(0, 1, 1), report(45_000, 1, 1), report(0, 2, 1), report(45_001, 2, 1)]).await;
     assert_eq!(fresh.intervals(1).await, [(0, 45_000, 2)]);
     assert_eq!(fresh.intervals(2).await, [(45_001, 45_001, 1), (0, 0, 1)]);
 }
@@ -357,9 +274,7 @@ async fn a_source_may_promise_another_pace_and_it_survives_a_restart() {
     let fresh = fresh.crashed().await;
     fresh.append(&[report(15_000, 1, 1), report(30_001, 1, 1)]).await;
     assert_eq!(fresh.intervals(1).await, [(30_001, 30_001, 1), (0, 15_000, 2)]);
-    fresh
-        .append(&[began(30_001, u32::MAX), report(30_001 + HOUR, 1, 1)])
-        .await;
+    fresh.append(&[began(30_001, u32::MAX), report(30_001 + HOUR, 1, 1)]).await;
     assert_eq!(fresh.intervals(1).await[0], (30_001, 30_001 + HOUR, 2));
 }
 
@@ -379,32 +294,16 @@ async fn a_change_of_anything_but_the_clock_begins_a_new_run() {
         .await;
     let starts: Vec<i64> = fresh.intervals(1).await.into_iter().map(|(from, _, _)| from).collect();
     assert_eq!(starts, [5, 4, 3, 0]);
-    let page = fresh
-        .store
-        .intervals(&cp(), &node(1), None, 9, None)
-        .await
-        .expect("a history");
+    let page = fresh.store.intervals(&cp(), &node(1), None, 9, None).await.expect("a history");
     assert_eq!(page.intervals[3].clock_skew_ms, Some(89_999));
 }
 
 #[tokio::test]
 async fn what_comes_late_moves_nothing_back() {
     let fresh = Fresh::new().await;
-    fresh
-        .append(&[report(0, 1, 1), report(30_000, 1, 1), report(60_000, 1, 2)])
-        .await;
-    fresh
-        .append(&[
-            report(90_000, 1, 2),
-            report(70_000, 1, 2),
-            report(75_000, 1, 3),
-            report(10_000, 1, 1),
-        ])
-        .await;
-    assert_eq!(
-        fresh.intervals(1).await,
-        [(75_000, 75_000, 1), (60_000, 90_000, 3), (0, 30_000, 3)]
-    );
+    fresh.append(&[report(0, 1, 1), report(30_000, 1, 1), report(60_000, 1, 2)]).await;
+    fresh.append(&[report(90_000, 1, 2), report(70_000, 1, 2), report(75_000, 1, 3), report(10_000, 1, 1)]).await;
+    assert_eq!(fresh.intervals(1).await, [(75_000, 75_000, 1), (60_000, 90_000, 3), (0, 30_000, 3)]);
     let fresh = fresh.crashed().await;
     fresh.append(&[report(120_000, 1, 2)]).await;
     assert_eq!(fresh.intervals(1).await[1], (60_000, 120_000, 4));
@@ -413,51 +312,24 @@ async fn what_comes_late_moves_nothing_back() {
 #[tokio::test]
 async fn a_batch_that_is_told_again_adds_no_rows() {
     let fresh = Fresh::new().await;
-    let batch: Vec<Fact> = (0..20)
-        .map(|step| report(step * 10_000, 1, u32::try_from(step / 5).expect("small")))
-        .collect();
+    let batch: Vec<Fact> =
+        (0..20).map(|step| report(step * 10_000, 1, u32::try_from(step / 5).expect("small"))).collect();
     fresh.append(&batch).await;
-    let before: Vec<_> = fresh
-        .intervals(1)
-        .await
-        .into_iter()
-        .map(|(from, until, _)| (from, until))
-        .collect();
+    let before: Vec<_> = fresh.intervals(1).await.into_iter().map(|(from, until, _)| (from, until)).collect();
     fresh.append(&batch).await;
     fresh.append(&batch).await;
-    let after: Vec<_> = fresh
-        .intervals(1)
-        .await
-        .into_iter()
-        .map(|(from, until, _)| (from, until))
-        .collect();
+    let after: Vec<_> = fresh.intervals(1).await.into_iter().map(|(from, until, _)| (from, until)).collect();
     assert_eq!(before, after);
-    assert_eq!(
-        fresh
-            .intervals(1)
-            .await
-            .into_iter()
-            .map(|(_, _, reports)| reports)
-            .sum::<u64>(),
-        60
-    );
+    assert_eq!(fresh.intervals(1).await.into_iter().map(|(_, _, reports)| reports).sum::<u64>(), 60);
 }
 
 #[tokio::test]
 async fn many_nodes_that_say_the_same_share_what_they_say() {
     let fresh = Fresh::new().await;
-    let same = |ms, number| {
-        change(report(ms, number, 1), |report| {
-            report.attributes.hostname = "host".parse().ok()
-        })
-    };
-    fresh
-        .append(&(0..700).map(|number| same(0, number)).collect::<Vec<_>>())
-        .await;
+    let same = |ms, number| change(report(ms, number, 1), |report| report.attributes.hostname = "host".parse().ok());
+    fresh.append(&(0..700).map(|number| same(0, number)).collect::<Vec<_>>()).await;
     let fresh = fresh.crashed().await;
-    fresh
-        .append(&(0..700).map(|number| same(30_000, number)).collect::<Vec<_>>())
-        .await;
+    fresh.append(&(0..700).map(|number| same(30_000, number)).collect::<Vec<_>>()).await;
     assert_eq!(count(&fresh.path(), "select count(*) from attribute_set").await, 1);
     assert_eq!(count(&fresh.path(), "select count(*) from config").await, 1);
     assert_eq!(count(&fresh.path(), "select count(*) from report_open").await, 700);
@@ -475,10 +347,7 @@ async fn a_token_with_the_text_of_a_hash_stays_a_token() {
     let fresh = Fresh::new().await;
     let hash = config(1);
     let token = ConfigRef::Token(hash.as_str().parse().expect("a token"));
-    let facts = [
-        report(0, 1, 1),
-        change(report(1, 1, 1), |report| report.running = Some(token.clone())),
-    ];
+    let facts = [report(0, 1, 1), change(report(1, 1, 1), |report| report.running = Some(token.clone()))];
     fresh.append(&facts).await;
     assert_eq!(fresh.crashed().await.facts().await, facts);
 }
@@ -488,49 +357,28 @@ async fn extreme_times_are_stored_like_others() {
     let fresh = Fresh::new().await;
     let (first, last) = (Timestamp::from_ms(i64::MIN), Timestamp::from_ms(i64::MAX));
     let said = |at, recorded_at, clock| {
-        let report = Report {
-            node_clock: Some(clock),
-            uncertain_ms: u32::MAX,
-            ..Report::of(node(1), config(1))
-        };
-        Fact {
-            recorded_at,
-            ..fact(at, What::Report(Box::new(report)))
-        }
+        let report = Report { node_clock: Some(clock), uncertain_ms: u32::MAX, ..Report::of(node(1), config(1)) };
+        Fact { recorded_at, ..fact(at, What::Report(Box::new(report))) }
     };
     let facts = [said(first, last, last), said(last, first, first)];
     fresh.append(&facts).await;
     let fresh = fresh.crashed().await;
     assert_eq!(fresh.facts().await, facts);
     fresh.store.facts_after(0, Some(t(0))).await.expect("facts");
-    fresh
-        .store
-        .intervals(&cp(), &node(1), None, 10, Some(t(0)))
-        .await
-        .expect("a history");
+    fresh.store.intervals(&cp(), &node(1), None, 10, Some(t(0))).await.expect("a history");
     fresh.store.purge(last, Retention::default(), 10).await.expect("purged");
-    fresh
-        .store
-        .purge(first, Retention::default(), 10)
-        .await
-        .expect("purged");
+    fresh.store.purge(first, Retention::default(), 10).await.expect("purged");
 }
 
 #[tokio::test]
 async fn history_goes_on_page_by_page() {
     let fresh = Fresh::new().await;
-    let facts: Vec<Fact> = (0..10)
-        .map(|step| report(step * 1_000, 1, u32::try_from(step).expect("small")))
-        .collect();
+    let facts: Vec<Fact> = (0..10).map(|step| report(step * 1_000, 1, u32::try_from(step).expect("small"))).collect();
     fresh.append(&facts).await;
     let mut starts = Vec::new();
     let mut after = None;
     loop {
-        let page = fresh
-            .store
-            .intervals(&cp(), &node(1), after, 3, None)
-            .await
-            .expect("a page");
+        let page = fresh.store.intervals(&cp(), &node(1), after, 3, None).await.expect("a page");
         starts.extend(page.intervals.iter().map(|interval| (interval.from.ms() - T0) / 1_000));
         match page.next {
             Some(key) => after = Some(key.to_string().parse().expect("a key reads as it prints")),
@@ -538,17 +386,9 @@ async fn history_goes_on_page_by_page() {
         }
     }
     assert_eq!(starts, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
-    let unknown = fresh
-        .store
-        .intervals(&cp(), &node(2), None, 3, None)
-        .await
-        .expect("a page");
+    let unknown = fresh.store.intervals(&cp(), &node(2), None, 3, None).await.expect("a page");
     assert!(unknown.intervals.is_empty());
-    let then = fresh
-        .store
-        .intervals(&cp(), &node(1), None, 3, Some(t(4_500)))
-        .await
-        .expect("a page");
+    let then = fresh.store.intervals(&cp(), &node(1), None, 3, Some(t(4_500))).await.expect("a page");
     assert_eq!(then.intervals[0].from, t(4_000));
 }
 
@@ -557,11 +397,7 @@ async fn moments_of_a_node_are_its_own() {
     let fresh = Fresh::new().await;
     let facts = one_of_each();
     fresh.append(&facts).await;
-    let moments = fresh
-        .store
-        .moments(&cp(), &node(1), None, 10, None)
-        .await
-        .expect("moments");
+    let moments = fresh.store.moments(&cp(), &node(1), None, 10, None).await.expect("moments");
     let about_it = |fact: &&Fact| match &fact.what {
         What::Connection(connection) => connection.node.is_some(),
         What::Word(word) => matches!(word.said, Said::Frame(_)),
@@ -570,14 +406,7 @@ async fn moments_of_a_node_are_its_own() {
     };
     let expected: Vec<Fact> = facts.iter().filter(about_it).rev().cloned().collect();
     assert_eq!(moments, expected);
-    assert_eq!(
-        fresh
-            .store
-            .moments(&cp(), &node(1), None, 1, None)
-            .await
-            .expect("moments"),
-        expected[..1]
-    );
+    assert_eq!(fresh.store.moments(&cp(), &node(1), None, 1, None).await.expect("moments"), expected[..1]);
 }
 
 #[tokio::test]
@@ -595,21 +424,11 @@ async fn the_first_report_of_a_configuration_is_when_it_was_reached() {
         ])
         .await;
     let reached = async |configs: &[ConfigRef], since: i64, known: Option<i64>| {
-        let reached = fresh
-            .store
-            .first_reached(&cp(), configs, t(since), known.map(t))
-            .await
-            .expect("an answer");
-        reached
-            .into_iter()
-            .map(|reached| (reached.node.to_string(), reached.from.ms() - T0))
-            .collect::<Vec<_>>()
+        let reached = fresh.store.first_reached(&cp(), configs, t(since), known.map(t)).await.expect("an answer");
+        reached.into_iter().map(|reached| (reached.node.to_string(), reached.from.ms() - T0)).collect::<Vec<_>>()
     };
     let n = |number: u32, at: i64| (node(number).to_string(), at);
-    assert_eq!(
-        reached(&[config(2), config(3)], 0, None).await,
-        [n(1, 10_000), n(3, 30_000)]
-    );
+    assert_eq!(reached(&[config(2), config(3)], 0, None).await, [n(1, 10_000), n(3, 30_000)]);
     assert_eq!(reached(&[config(2), config(3)], 0, Some(29_999)).await, [n(1, 10_000)]);
     assert_eq!(reached(&[config(2)], 10_001, None).await, [n(1, 40_000)]);
     // Gone back to 1 at 20,000: node 2 ran it all the time.
@@ -622,53 +441,28 @@ async fn keyframes_come_back_and_others_formats_are_passed_over() {
     let fresh = Fresh::new().await;
     let state = vec![7; 100_000];
     let first = fresh.append(&[report(0, 1, 1)]).await;
-    fresh
-        .store
-        .write_keyframe(first, t(0), 1, state.clone())
-        .await
-        .expect("written");
+    fresh.store.write_keyframe(first, t(0), 1, state.clone()).await.expect("written");
     let second = fresh.append(&[report(30_000, 1, 1)]).await;
-    fresh
-        .store
-        .write_keyframe(second, t(HOUR), 2, vec![1])
-        .await
-        .expect("written");
+    fresh.store.write_keyframe(second, t(HOUR), 2, vec![1]).await.expect("written");
     let fresh = fresh.crashed().await;
     let before = async |at: Option<i64>, format| {
-        fresh
-            .store
-            .keyframe_before(at.map(t), format)
-            .await
-            .expect("an answer")
-            .map(|keyframe| keyframe.sequence)
+        fresh.store.keyframe_before(at.map(t), format).await.expect("an answer").map(|keyframe| keyframe.sequence)
     };
     assert_eq!(before(None, 1).await, Some(first));
     assert_eq!(before(None, 2).await, Some(second));
     assert_eq!(before(None, 3).await, None);
     assert_eq!(before(Some(HOUR - 1), 2).await, None);
     assert_eq!(before(Some(-1), 1).await, None);
-    let keyframe = fresh
-        .store
-        .keyframe_before(None, 1)
-        .await
-        .expect("an answer")
-        .expect("a keyframe");
+    let keyframe = fresh.store.keyframe_before(None, 1).await.expect("an answer").expect("a keyframe");
     assert_eq!((keyframe.at, keyframe.state), (t(0), state));
-    assert_eq!(
-        fresh.store.facts_after(first, None).await.expect("facts"),
-        [report(30_000, 1, 1)]
-    );
+    assert_eq!(fresh.store.facts_after(first, None).await.expect("facts"), [report(30_000, 1, 1)]);
 }
 
 #[tokio::test]
 async fn a_keyframe_that_lacks_an_imported_past_is_dropped() {
     let fresh = Fresh::new().await;
     let sequence = fresh.append(&[report(0, 1, 1)]).await;
-    fresh
-        .store
-        .write_keyframe(sequence, t(0), 1, vec![0])
-        .await
-        .expect("written");
+    fresh.store.write_keyframe(sequence, t(0), 1, vec![0]).await.expect("written");
     fresh.append(&[report(-5 * MINUTE, 2, 1)]).await;
     assert!(fresh.store.keyframe_before(None, 1).await.expect("an answer").is_some());
     fresh.append(&[report(-5 * MINUTE - 1, 3, 1)]).await;
@@ -696,11 +490,7 @@ async fn the_past_is_told_from_the_keyframes_around_it() {
         }
         sequence = fresh.append(&facts).await;
         if at % HOUR == 0 {
-            fresh
-                .store
-                .write_keyframe(sequence, t(at), 1, vec![])
-                .await
-                .expect("written");
+            fresh.store.write_keyframe(sequence, t(at), 1, vec![]).await.expect("written");
         }
     }
     assert!(sequence > 0);
@@ -714,18 +504,9 @@ async fn the_past_is_told_from_the_keyframes_around_it() {
         last
     };
     let at = 45 * MINUTE + 10 * SECOND;
-    let keyframe = fresh
-        .store
-        .keyframe_before(Some(t(at)), 1)
-        .await
-        .expect("an answer")
-        .expect("a keyframe");
+    let keyframe = fresh.store.keyframe_before(Some(t(at)), 1).await.expect("an answer").expect("a keyframe");
     assert_eq!(keyframe.at, t(0));
-    let facts = fresh
-        .store
-        .facts_after(keyframe.sequence, Some(t(at)))
-        .await
-        .expect("facts");
+    let facts = fresh.store.facts_after(keyframe.sequence, Some(t(at))).await.expect("facts");
     let expected = BTreeMap::from([
         (node(1).to_string(), (45 * MINUTE, Some(config(1)))),
         (node(2).to_string(), (45 * MINUTE, Some(config(2)))),
@@ -737,46 +518,21 @@ async fn the_past_is_told_from_the_keyframes_around_it() {
 }
 
 fn answer(key: &str, at: Timestamp, body: &str) -> Remembered {
-    Remembered {
-        key: key.to_owned(),
-        request_digest: "d".to_owned(),
-        status: 200,
-        body: body.to_owned(),
-        at,
-    }
+    Remembered { key: key.to_owned(), request_digest: "d".to_owned(), status: 200, body: body.to_owned(), at }
 }
 
 #[tokio::test]
 async fn an_answer_is_remembered_for_an_hour() {
     let fresh = Fresh::new().await;
-    fresh
-        .store
-        .append(&[report(0, 1, 1)], &[answer("k", t(0), "first")])
-        .await
-        .expect("stored");
+    fresh.store.append(&[report(0, 1, 1)], &[answer("k", t(0), "first")]).await.expect("stored");
     let fresh = fresh.crashed().await;
-    let lookup = async |at| {
-        fresh
-            .store
-            .remembered("k", t(at))
-            .await
-            .expect("an answer")
-            .map(|answer| answer.body)
-    };
+    let lookup = async |at| fresh.store.remembered("k", t(at)).await.expect("an answer").map(|answer| answer.body);
     assert_eq!(lookup(HOUR - 1).await.as_deref(), Some("first"));
     assert_eq!(lookup(HOUR).await, None);
     assert_eq!(fresh.store.remembered("other", t(0)).await.expect("an answer"), None);
-    fresh
-        .store
-        .append(&[], &[answer("k", t(HOUR - 1), "second")])
-        .await
-        .expect("stored");
+    fresh.store.append(&[], &[answer("k", t(HOUR - 1), "second")]).await.expect("stored");
     assert_eq!(lookup(HOUR - 1).await.as_deref(), Some("first"));
-    fresh
-        .store
-        .append(&[], &[answer("k", t(HOUR), "third")])
-        .await
-        .expect("stored");
+    fresh.store.append(&[], &[answer("k", t(HOUR), "third")]).await.expect("stored");
     assert_eq!(lookup(HOUR).await.as_deref(), Some("third"));
 }
 
@@ -784,23 +540,15 @@ async fn an_answer_is_remembered_for_an_hour() {
 async fn a_hundred_thousand_answers_are_remembered_and_no_more() {
     let fresh = Fresh::new().await;
     for batch in 0..102_i64 {
-        let answers: Vec<Remembered> = (0..1_000)
-            .map(|number| answer(&format!("{batch}-{number}"), t(batch * 1_000 + number), ""))
-            .collect();
+        let answers: Vec<Remembered> =
+            (0..1_000).map(|number| answer(&format!("{batch}-{number}"), t(batch * 1_000 + number), "")).collect();
         fresh.store.append(&[], &answers).await.expect("stored");
         let kept = count(&fresh.path(), "select count(*) from remembered").await;
         assert!(kept <= 100_000, "{kept}");
         assert!(kept >= 99_000.min((batch + 1) * 1_000), "{kept}");
     }
     assert!(fresh.store.remembered("0-0", t(0)).await.expect("an answer").is_none());
-    assert!(
-        fresh
-            .store
-            .remembered("101-999", t(0))
-            .await
-            .expect("an answer")
-            .is_some()
-    );
+    assert!(fresh.store.remembered("101-999", t(0)).await.expect("an answer").is_some());
 }
 
 #[tokio::test]
@@ -814,11 +562,7 @@ async fn a_recording_goes_on_where_it_ended() {
         at: t(0),
     };
     assert_eq!(fresh.store.taken("f").await.expect("an answer"), None);
-    fresh
-        .store
-        .append_import(&[report(0, 1, 1)], &[taken(10, "a")])
-        .await
-        .expect("stored");
+    fresh.store.append_import(&[report(0, 1, 1)], &[taken(10, "a")]).await.expect("stored");
     fresh.store.append_import(&[], &[taken(20, "b")]).await.expect("stored");
     fresh.store.append_import(&[], &[taken(15, "c")]).await.expect("stored");
     let fresh = fresh.crashed().await;
@@ -835,10 +579,7 @@ async fn progress_is_what_the_facts_say() {
     fresh.append(&[report(9, 1, 1), report(5, 2, 1)]).await;
     fresh.store.mark_alive(t(11)).await.expect("noted");
     let progress = fresh.crashed().await.store.progress().await.expect("an answer");
-    assert_eq!(
-        (progress.sequence, progress.recorded_at, progress.alive_at),
-        (2, Some(t(9)), Some(t(11)))
-    );
+    assert_eq!((progress.sequence, progress.recorded_at, progress.alive_at), (2, Some(t(9)), Some(t(11))));
 }
 
 #[tokio::test]
@@ -852,24 +593,14 @@ async fn the_old_goes_in_bounded_rounds_and_the_ledger_stays() {
     fresh.append(&facts).await;
     let sequence = fresh.append(&[report(40 * DAY, 200, 5), word(40 * DAY, 5)]).await;
     fresh.store.write_keyframe(1, t(0), 1, vec![]).await.expect("written");
-    fresh
-        .store
-        .write_keyframe(sequence, t(DAY), 1, vec![])
-        .await
-        .expect("written");
+    fresh.store.write_keyframe(sequence, t(DAY), 1, vec![]).await.expect("written");
     let now = t(31 * DAY);
     let first = fresh.store.purge(now, Retention::default(), 40).await.expect("purged");
     assert!(first.more);
     assert_eq!(first.intervals, 80);
     assert_eq!(first.keyframes, 1);
     let mut rounds = 1;
-    while fresh
-        .store
-        .purge(now, Retention::default(), 40)
-        .await
-        .expect("purged")
-        .more
-    {
+    while fresh.store.purge(now, Retention::default(), 40).await.expect("purged").more {
         rounds += 1;
         assert!(rounds < 20);
     }
@@ -880,26 +611,15 @@ async fn the_old_goes_in_bounded_rounds_and_the_ledger_stays() {
     assert_eq!(count(&path, "select count(*) from report_closed").await, 0);
     assert_eq!(count(&path, "select count(*) from report_open").await, 1);
     assert_eq!(count(&path, "select count(*) from word").await, 7);
-    assert_eq!(
-        count(&path, "select count(*) from event where kind = 'declared'").await,
-        1
-    );
-    assert_eq!(
-        count(&path, "select count(*) from event where kind = 'listening'").await,
-        1
-    );
-    assert_eq!(
-        count(&path, "select count(*) from event where kind = 'connection'").await,
-        0
-    );
+    assert_eq!(count(&path, "select count(*) from event where kind = 'declared'").await, 1);
+    assert_eq!(count(&path, "select count(*) from event where kind = 'listening'").await, 1);
+    assert_eq!(count(&path, "select count(*) from event where kind = 'connection'").await, 0);
     // The new one, and the one that a frame was offered to.
     assert_eq!(count(&path, "select count(*) from node").await, 2);
     assert_eq!(count(&path, "select count(*) from attribute_set").await, 1);
     assert_eq!(count(&path, "select count(*) from keyframe").await, 1);
     // Names that went can come again, and nothing takes the place of another.
-    fresh
-        .append(&[report(40 * DAY, 10, 10), report(40 * DAY, 11, 11)])
-        .await;
+    fresh.append(&[report(40 * DAY, 10, 10), report(40 * DAY, 11, 11)]).await;
     let fresh = fresh.crashed().await;
     let facts = fresh.facts().await;
     assert!(facts.contains(&report(40 * DAY, 10, 10)) && facts.contains(&report(40 * DAY, 11, 11)));
@@ -911,11 +631,7 @@ async fn the_old_goes_in_bounded_rounds_and_the_ledger_stays() {
             "word" => "select count(*) from word",
             _ => "select count(*) from event",
         };
-        assert_eq!(
-            count(&path, statement).await,
-            i64::try_from(rows).expect("few"),
-            "{table}"
-        );
+        assert_eq!(count(&path, statement).await, i64::try_from(rows).expect("few"), "{table}");
     }
 }
 
@@ -946,14 +662,8 @@ async fn a_damaged_row_is_an_error_and_no_panic() {
 async fn a_failed_append_leaves_nothing_and_the_next_one_works() {
     let fresh = Fresh::new().await;
     fresh.append(&[report(0, 1, 1)]).await;
-    let unfit = Remembered {
-        status: 1_000,
-        ..answer("k", t(0), "")
-    };
-    let failed = fresh
-        .store
-        .append(&[report(30_000, 1, 1), report(0, 2, 2)], &[unfit])
-        .await;
+    let unfit = Remembered { status: 1_000, ..answer("k", t(0), "") };
+    let failed = fresh.store.append(&[report(30_000, 1, 1), report(0, 2, 2)], &[unfit]).await;
     assert!(matches!(failed, Err(StoreError::Sqlite { .. })));
     assert_eq!(fresh.facts().await, [report(0, 1, 1)]);
     assert_eq!(fresh.append(&[report(20_000, 1, 1), report(0, 3, 3)]).await, 3);
@@ -992,20 +702,8 @@ fn fold(model: &mut Model, facts: &[Fact]) {
         if before.is_some_and(|(at, ..)| *at > fact.at) {
             continue;
         }
-        let skew = report
-            .node_clock
-            .map(|clock| clock.since(fact.at))
-            .or(before.and_then(|before| before.4));
-        model.insert(
-            key,
-            (
-                fact.at,
-                report.running.clone(),
-                report.attributes.clone(),
-                report.ready,
-                skew,
-            ),
-        );
+        let skew = report.node_clock.map(|clock| clock.since(fact.at)).or(before.and_then(|before| before.4));
+        model.insert(key, (fact.at, report.running.clone(), report.attributes.clone(), report.ready, skew));
     }
 }
 
@@ -1035,11 +733,7 @@ fn some_fact() -> impl Strategy<Value = (i64, Fact)> {
 fn timed(steps: Vec<(i64, Fact)>, only_forward: bool) -> Vec<Fact> {
     let mut now = 0;
     let timed = steps.into_iter().map(|(step, mut fact)| {
-        let at = if step < 0 && !only_forward {
-            now + step
-        } else {
-            now + step.max(0)
-        };
+        let at = if step < 0 && !only_forward { now + step } else { now + step.max(0) };
         now = now.max(at);
         if let What::Report(report) = &mut fact.what {
             report.node_clock = report.node_clock.map(|clock| clock.plus(at));

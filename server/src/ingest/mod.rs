@@ -92,6 +92,14 @@ impl Ingest {
         self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
+    /// Waits until everything that was taken before is in the published answer, and the answer is of this moment.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn settle(&self) -> Result<(), SubmitError> {
+        self.submit(Vec::new(), None).await.map(|_| ())
+    }
+
     /// Hands facts to the writer and waits for its commit.
     ///
     /// # Errors

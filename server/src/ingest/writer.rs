@@ -97,6 +97,7 @@ impl<W: Watcher> Writer<W> {
     }
 
     async fn commit(&mut self, batch: Vec<Submission>) {
+        let settles = batch.iter().any(|submission| submission.facts.is_empty());
         let mut facts: Vec<Fact> = Vec::new();
         let mut remember = Vec::new();
         let mut taken = Vec::new();
@@ -123,6 +124,9 @@ impl<W: Watcher> Writer<W> {
                 Err(SubmitError::Store)
             }
         };
+        if settles {
+            self.board.publish(self.clock.now());
+        }
         for submission in batch {
             // A sender that does not wait any more is no fault.
             let _ = submission.done.send(answer);
