@@ -75,6 +75,12 @@ impl Clock {
     }
 }
 
+/// The start of something whose length is to be measured. A length is no moment, and decides nothing about a node.
+#[must_use]
+pub fn stopwatch() -> Instant {
+    Instant::now()
+}
+
 fn wall() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))

@@ -162,7 +162,7 @@ fn report(plane: &Plane, index: u32, seed: u64, lag_ms: i64, started_at: Timesta
     let version = gateway(seed / 7 % 5);
     let node: NodeId = format!("{:016x}-{}", seed, index).parse().ok()?;
     let region = plane.regions[usize::try_from(seed % plane.regions.len() as u64).unwrap_or(0)];
-    let labels = [("region", region), ("tier", if seed % 4 == 0 { "internal" } else { "edge" })];
+    let labels = [("region", region), ("tier", if seed.is_multiple_of(4) { "internal" } else { "edge" })];
     let labels = Labels::new(labels.map(|(key, value)| (key.to_owned(), value.to_owned()))).ok();
     let expires_days = if index == 5 { 12 } else { 200 + i64::from(index) };
     let attributes = Attributes {

@@ -4,8 +4,8 @@
 use crate::board::{Board, Snapshot};
 use crate::clock::Clock;
 use crate::http::health::Readiness;
-use crate::ingest::writer::{Watcher, Writer};
 use crate::ingest::Ingest;
+use crate::ingest::writer::{Watcher, Writer};
 use crate::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, NodeCounts};
 use crate::metrics::process::Counted;
 use crate::reader::{Reader, fold};

@@ -2,7 +2,6 @@
 //! the headers that every answer has.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -12,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
 
+use crate::clock::stopwatch;
 use crate::http::auth;
 use crate::http::problem::Problem;
 use crate::http::{Door, told};
@@ -37,7 +37,7 @@ impl RequestId {
 
 /// Leads a request through.
 pub async fn lead(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
+    let started = stopwatch();
     let id = RequestId::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());

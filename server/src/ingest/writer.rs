@@ -109,7 +109,7 @@ impl<W: Watcher> Writer<W> {
             remember.extend(submission.remember.clone());
             taken.extend(submission.taken.clone());
         }
-        let started = tokio::time::Instant::now();
+        let started = crate::clock::stopwatch();
         let stored = self.store.commit(&facts, &remember, &taken).await;
         let answer = match stored {
             Ok(sequence) => {

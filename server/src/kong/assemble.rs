@@ -119,10 +119,10 @@ impl Assembler {
         if self.peers.insert(Arc::clone(&name), peer).is_none() {
             self.arrivals.retain(|arrival| *arrival != name);
             self.arrivals.push_back(name);
-            if self.arrivals.len() > CONNECTIONS_MAX {
-                if let Some(oldest) = self.arrivals.pop_front() {
-                    self.peers.remove(&oldest);
-                }
+            if self.arrivals.len() > CONNECTIONS_MAX
+                && let Some(oldest) = self.arrivals.pop_front()
+            {
+                self.peers.remove(&oldest);
             }
         }
     }
