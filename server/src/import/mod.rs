@@ -10,10 +10,13 @@
 
 pub mod recording;
 
+pub mod remote;
+
 use crate::board::Board;
 use crate::kong::assemble::Assembler;
 use crate::store::{Store, StoreError, Taken};
 use recording::{DamagedLine, Lines, Origin, Step};
+use remote::{Parcel, Remote, RemoteError};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::Read;
@@ -80,17 +83,61 @@ pub enum ImportError {
     /// More files than an import may have.
     #[error("more than {FILES_MAX} files")]
     TooMany,
-    /// The target refused.
+    /// The database refused.
     #[error("the facts could not be stored")]
     Store(#[from] StoreError),
+    /// The service refused, or could not be reached.
+    #[error(transparent)]
+    Service(#[from] RemoteError),
 }
 
 /// Where facts of an import go.
-pub struct Target<'a> {
-    /// The store.
-    pub store: &'a Store,
-    /// The fleet of that store, which tells what follows from a fact.
-    pub board: &'a mut Board,
+pub enum Target<'a> {
+    /// A database that no service has open.
+    Database {
+        /// The store.
+        store: &'a Store,
+        /// The fleet of that store, which tells what follows from a fact.
+        board: &'a mut Board,
+    },
+    /// A running service.
+    Service(&'a Remote),
+}
+
+impl Target<'_> {
+    async fn taken(&self, first_digest: &str) -> Result<Option<Taken>, ImportError> {
+        match self {
+            Self::Database { store, .. } => Ok(store.taken(first_digest).await?),
+            Self::Service(remote) => Ok(remote.taken(first_digest).await?),
+        }
+    }
+
+    async fn newest_word_at(&self, control_plane: &CpName) -> Result<Option<Timestamp>, ImportError> {
+        match self {
+            Self::Database { store, .. } => Ok(store.newest_word_at(control_plane).await?),
+            Self::Service(remote) => Ok(remote.newest_word_at(control_plane).await?),
+        }
+    }
+
+    /// Stores facts, with what follows from them, and how far each recording was taken.
+    async fn store(&mut self, facts: Vec<Fact>, taken: Vec<Taken>) -> Result<u64, ImportError> {
+        match self {
+            Self::Database { store, board } => {
+                let mut all = Vec::with_capacity(facts.len());
+                for fact in facts {
+                    all.extend(board.observe(&fact));
+                    all.push(fact);
+                }
+                store.commit(&all, &[], &taken).await?;
+                Ok(all.len() as u64)
+            }
+            Self::Service(remote) => {
+                let count = facts.len() as u64;
+                remote.send(&Parcel { facts, taken }).await?;
+                Ok(count)
+            }
+        }
+    }
 }
 
 /// A recording that takes part.
@@ -117,12 +164,12 @@ pub async fn import(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Outcome, ImportError> {
     let mut outcome = Outcome::default();
-    let mut inputs = open_inputs(plan, target.store, &mut outcome).await?;
+    let mut inputs = open_inputs(plan, target, &mut outcome).await?;
     let bytes: u64 = inputs.iter().map(|input| input.origin.bytes()).sum();
     let mut newest = BTreeMap::new();
     for input in &inputs {
         if !newest.contains_key(&input.control_plane) {
-            newest.insert(input.control_plane.clone(), target.store.newest_word_at(&input.control_plane).await?);
+            newest.insert(input.control_plane.clone(), target.newest_word_at(&input.control_plane).await?);
         }
     }
     let mut assemblers: BTreeMap<CpName, Assembler> = BTreeMap::new();
@@ -198,16 +245,11 @@ pub async fn import(
 }
 
 /// Stores a batch with what follows from its facts, and how far each recording was taken.
-async fn store(target: &mut Target<'_>, batch: &mut Vec<Fact>, inputs: &[Input]) -> Result<u64, StoreError> {
+async fn store(target: &mut Target<'_>, batch: &mut Vec<Fact>, inputs: &[Input]) -> Result<u64, ImportError> {
     if batch.is_empty() {
         return Ok(0);
     }
     let at = batch.last().map_or(Timestamp::default(), |fact| fact.recorded_at);
-    let mut facts = Vec::with_capacity(batch.len());
-    for fact in batch.drain(..) {
-        facts.extend(target.board.observe(&fact));
-        facts.push(fact);
-    }
     let taken: Vec<Taken> = inputs
         .iter()
         .filter(|input| input.taken_lines != u64::MAX && input.reached.0 > input.taken_lines)
@@ -219,8 +261,7 @@ async fn store(target: &mut Target<'_>, batch: &mut Vec<Fact>, inputs: &[Input])
             at,
         })
         .collect();
-    target.store.append_import(&facts, &taken).await?;
-    Ok(facts.len() as u64)
+    target.store(std::mem::take(batch), taken).await
 }
 
 fn advance(input: &mut Input) -> Result<(), ImportError> {
@@ -228,7 +269,7 @@ fn advance(input: &mut Input) -> Result<(), ImportError> {
     Ok(())
 }
 
-async fn open_inputs(plan: &Plan, store: &Store, outcome: &mut Outcome) -> Result<Vec<Input>, ImportError> {
+async fn open_inputs(plan: &Plan, target: &Target<'_>, outcome: &mut Outcome) -> Result<Vec<Input>, ImportError> {
     let mut surveyed = Vec::new();
     for origin in origins(&plan.paths)? {
         let read = |source| ImportError::Read { path: origin.name(), source };
@@ -239,7 +280,7 @@ async fn open_inputs(plan: &Plan, store: &Store, outcome: &mut Outcome) -> Resul
             continue;
         }
         let Some(first) = recording::first_digest(&origin).map_err(read)? else { continue };
-        let taken = store.taken(&first).await?;
+        let taken = target.taken(&first).await?;
         let survey = recording::survey(&origin, taken.as_ref().map_or(0, |taken| taken.lines)).map_err(read)?;
         surveyed.push((origin.clone(), first, taken, survey));
     }

@@ -10,7 +10,7 @@ use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
 
 /// How far a recording was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Taken {
     /// The digest of its first record: its name.
     pub first_digest: String,
