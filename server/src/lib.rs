@@ -32,3 +32,5 @@ pub mod config;
 pub mod service;
 
 pub mod run;
+
+pub mod commands;

@@ -1,3 +1,183 @@
-//! The command line.
+//! The command line: words to settings, and settings to what is done.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidemark_domain::id::CpName;
+use tidemark_server::commands::{self, Ended, Explain, HeldAt, Import, Serve};
+use tidemark_server::config::{Config, Given, LogFormat};
+use tidemark_server::http::openapi;
+use tracing_subscriber::EnvFilter;
+
+/// How far each configuration version has reached across the fleet, and which nodes it did not reach.
+#[derive(Parser)]
+#[command(name = "tidemark", version, propagate_version = true)]
+struct CommandLine {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// A file of settings (TOML).
+    #[arg(long, global = true, env = "TIDEMARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting, as `tidemark config` names it; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// The SQLite file.
+    #[arg(long, global = true, value_name = "PATH")]
+    database: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves pages, REST, live events and metrics.
+    Serve {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<String>,
+        /// Bearer tokens; needed to listen on anything but loopback.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<String>,
+        /// Hold the clock at this time, or at the last one recorded: to look at the past. Nothing is taken in.
+        #[arg(long, value_name = "TIME|recorded")]
+        at: Option<HeldAt>,
+        /// Report for a small fleet of ours in real time.
+        #[arg(long, conflicts_with = "at")]
+        demo_fleet: bool,
+    },
+    /// Reads recorded Kong sessions into a database, or into a running server.
+    Import {
+        /// Send to this server instead.
+        #[arg(long, value_name = "URL", conflicts_with = "database")]
+        to: Option<String>,
+        /// The control plane's name; else its cluster id, else the folder's name.
+        #[arg(long, value_name = "NAME")]
+        control_plane: Option<CpName>,
+        /// Folders, .jsonl files, or - for standard input.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Prints the verdict of a node with its evidence.
+    Explain {
+        /// The moment; now if absent.
+        #[arg(long, value_name = "TIME|recorded")]
+        at: Option<HeldAt>,
+        /// The node's id, hostname or address, or CONTROL_PLANE/ID.
+        node: String,
+    },
+    /// Prints every setting with its reason, bound, value and origin.
+    Config,
+    /// Prints the description of the interface (OpenAPI 3.1).
+    Openapi,
+}
+
+/// A setting is bad: the exit code that clap has for bad arguments.
+const BAD_SETTING: u8 = 2;
+/// Something of the input was damaged and left out.
+const WITH_DAMAGE: u8 = 3;
+
+fn main() -> ExitCode {
+    let CommandLine { settings, command } = CommandLine::parse();
+    let (given, config) = match collect(settings, &command) {
+        Ok(collected) => collected,
+        Err(message) => {
+            eprintln!("tidemark: {message}");
+            return ExitCode::from(BAD_SETTING);
+        }
+    };
+    match command {
+        Command::Config => print(&given.reference()),
+        Command::Openapi => print(&format!("{}\n", openapi::text())),
+        command => run(command, config),
+    }
+}
+
+/// Settings of all origins, in their order.
+fn collect(settings: Settings, command: &Command) -> Result<(Given, Config), String> {
+    let mut command_line = settings.set;
+    let mut named = |key: &str, value: &Option<String>| {
+        command_line.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
+    };
+    named("database", &settings.database);
+    if let Command::Serve { listen, token_file, .. } = command {
+        named("listen", listen);
+        named("token_file", token_file);
+    }
+    let environment = |variable: &str| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned());
+    let given = Given::collect(&command_line, &environment, settings.config.as_deref());
+    let given = given.map_err(|bad| bad.to_string())?;
+    let config = given.parse().map_err(|bad| bad.to_string())?;
+    Ok((given, config))
+}
+
+fn run(command: Command, config: Config) -> ExitCode {
+    log(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let ended = runtime.block_on(async {
+        match command {
+            Command::Serve { at, demo_fleet, .. } => {
+                let ready = |address| {
+                    // Whoever waits for this line may have gone away since.
+                    use std::io::Write;
+                    let _ = writeln!(std::io::stdout(), "Tidemark is ready on http://{address}");
+                };
+                commands::serve(Serve { config, at, demo_fleet }, ready).await
+            }
+            Command::Import { to, control_plane, paths } => {
+                commands::import(Import { config, to, control_plane, paths }).await
+            }
+            Command::Explain { at, node } => {
+                let text = commands::explain(Explain { config, at, node }).await?;
+                print(&text);
+                Ok(Ended::Well)
+            }
+            Command::Config | Command::Openapi => Ok(Ended::Well),
+        }
+    });
+    match ended {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::WithDamage) => ExitCode::from(WITH_DAMAGE),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("tidemark: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Prints, and is content when the reader (`| head`) has seen enough.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => failed(&error.into()),
+    }
+}
+
+/// The log goes to standard error: standard output is for answers.
+fn log(config: &Config) {
+    let filter = EnvFilter::new(&config.log_filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("expected KEY=VALUE".to_owned()),
+    }
+}

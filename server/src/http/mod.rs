@@ -86,11 +86,17 @@ pub struct DoorLimits {
     pub body: BodyLimits,
     /// How long a request may take, but for live events.
     pub request_time_max: Duration,
+    /// Subscribers to live events at once.
+    pub subscribers_max: usize,
 }
 
 impl Default for DoorLimits {
     fn default() -> Self {
-        Self { body: BodyLimits::default(), request_time_max: Duration::from_secs(60) }
+        Self {
+            body: BodyLimits::default(),
+            request_time_max: Duration::from_secs(60),
+            subscribers_max: SUBSCRIBERS_MAX,
+        }
     }
 }
 
@@ -107,7 +113,7 @@ impl Door {
             options,
             small_bodies: Arc::new(Semaphore::new(told::SMALL_BODIES_MAX)),
             large_bodies: Arc::new(Semaphore::new(told::LARGE_BODIES_MAX)),
-            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+            subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
             keys: Keys::default(),
             let_in: Mutex::default(),
             declaring: Arc::default(),
