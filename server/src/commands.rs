@@ -4,38 +4,23 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::sync::Arc;
 
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
 use tidemark_domain::id::CpName;
-use tidemark_domain::time::Timestamp;
+use tidemark_domain::view::AsOf;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::{Tokens, may_listen};
-use crate::service::{self, Parts};
-
-/// The moment at which the clock is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldAt {
-    /// This one.
-    Time(Timestamp),
-    /// The last one that the database tells of.
-    Recorded,
-}
-
-impl std::str::FromStr for HeldAt {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "recorded" => Ok(Self::Recorded),
-            _ => Timestamp::parse(text)
-                .map(Self::Time)
-                .ok_or("expected a time as RFC 3339, as in 2026-11-20T08:53:57Z, or `recorded`"),
-        }
-    }
-}
+use crate::reader::fold;
+use crate::run::{self, HeldAt};
+use crate::store::Store;
+use crate::{explain, fixture, import, service};
 
 /// `tidemark serve`
 #[derive(Clone, Debug)]
@@ -81,46 +66,102 @@ pub enum Ended {
     WithDamage,
 }
 
-/// A service that is open: its parts, and the way to close what they stand on.
-pub struct Running {
-    /// For the front door.
-    pub parts: Parts,
-    /// Finishes what was taken, and closes the store. Called after the door is shut.
-    pub close: Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
-}
-
 /// Serves until a signal comes. `ready` is called once everything can be asked.
 ///
 /// # Errors
 /// If the address may not or cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
-    let Config { listen, token_file, limits, .. } = serve.config.clone();
+    let Config { listen, token_file, limits, database, policy, .. } = serve.config;
     let tokens = token_file.as_deref().map(Tokens::read).transpose().map_err(anyhow::Error::msg)?;
     may_listen(listen, tokens.as_ref()).map_err(anyhow::Error::msg)?;
     let closed = signal()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    let running = open(serve).await?;
+
+    // The writer closes after the door: what a request has in hand is still taken.
+    let (door_closing, writer_closing) = (CancellationToken::new(), CancellationToken::new());
+    let mut running = match serve.at {
+        Some(at) => run::held(&database, at, policy, writer_closing.clone()).await,
+        None => run::live(&database, Clock::machine(), policy, writer_closing.clone()).await,
+    }?;
+    running.parts.closing = door_closing.clone();
+    let fleet = serve.demo_fleet.then(|| {
+        let (ingest, clock) = (running.parts.ingest.clone(), running.parts.clock.clone());
+        tokio::spawn(fixture::run(ingest, clock, door_closing))
+    });
+
     ready(address);
     service::serve(running.parts, listener, tokens, limits, closed).await?;
-    running.close.await?;
+    if let Some(fleet) = fleet {
+        fleet.await?;
+    }
+    writer_closing.cancel();
+    if let Some(writer) = running.writer {
+        writer.await?;
+    }
+    running.store.close().await?;
     tracing::info!("closed");
     Ok(Ended::Well)
 }
 
-/// Opens the store, fills the board from it, and starts the writer.
-async fn open(serve: Serve) -> anyhow::Result<Running> {
-    let _ = serve;
-    anyhow::bail!("serve is not built yet")
-}
-
-/// Imports recordings.
+/// Imports recordings into a database.
 ///
 /// # Errors
 /// If nothing could be imported.
 pub async fn import(import: Import) -> anyhow::Result<Ended> {
-    let _ = import;
-    anyhow::bail!("import is not built yet")
+    if let Some(url) = import.to {
+        anyhow::bail!("sending recordings to a running server ({url}) is not built yet; use --database");
+    }
+    let Config { database, policy, .. } = import.config;
+    let clock = Clock::machine();
+    let store = Store::open(&database, clock.now()).await?;
+    let fleet = fold(&store, None, Arc::new(policy.clone())).await?;
+    let mut board = Board::new(fleet, Arc::new(policy.clone()), clock.now());
+    let mut target = import::Target { store: &store, board: &mut board };
+    let plan = import::Plan { paths: import.paths, control_plane: import.control_plane };
+    let bar = progress_bar();
+    let imported = import::import(&plan, &mut target, &policy, |read, of| {
+        bar.set_length(of);
+        bar.set_position(read);
+    })
+    .await;
+    bar.finish_and_clear();
+    store.close().await?;
+    Ok(told(&imported?))
+}
+
+/// Bytes on a terminal, nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Says what came of an import: what was taken on standard output, what was not on standard error.
+fn told(outcome: &import::Outcome) -> Ended {
+    let names: Vec<&str> = outcome.control_planes.iter().map(CpName::as_str).collect();
+    println!(
+        "{} facts from {} lines of {} files; control planes: {}",
+        outcome.facts,
+        outcome.lines,
+        outcome.files,
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    );
+    for line in &outcome.told {
+        eprintln!("{}:{}: {}", line.file, line.line, line.damage);
+    }
+    if outcome.damaged > 0 {
+        eprintln!("{} lines could not be read and were left out", outcome.damaged);
+    }
+    for refused in &outcome.refused {
+        eprintln!("refused: {refused}");
+    }
+    for file in &outcome.without_time {
+        eprintln!("{file}: nothing in it has a time; left out");
+    }
+    if outcome.left_out > 0 {
+        eprintln!("{} observations name no node that can be named", outcome.left_out);
+    }
+    if outcome.damaged > 0 || !outcome.refused.is_empty() { Ended::WithDamage } else { Ended::Well }
 }
 
 /// The verdict of a node with its evidence, as text.
@@ -128,8 +169,15 @@ pub async fn import(import: Import) -> anyhow::Result<Ended> {
 /// # Errors
 /// If there is no such node, or the database cannot be read.
 pub async fn explain(explain: Explain) -> anyhow::Result<String> {
-    let _ = explain;
-    anyhow::bail!("explain is not built yet")
+    let Config { database, policy, .. } = explain.config;
+    let store = Store::open_read_only(&database).await?;
+    let held = explain.at.is_some();
+    let at = explain.at.unwrap_or(HeldAt::Moment(Clock::machine().now()));
+    let snapshot = run::snapshot_at(&store, at, policy).await?;
+    let as_of = AsOf { at: snapshot.as_of, revision: snapshot.revision, past: held, held };
+    let text = explain::explain(&snapshot, &as_of, &explain.node)?;
+    store.close().await?;
+    Ok(text)
 }
 
 /// Ends when the supervisor or a person asks the program to stop. Listens from now on.

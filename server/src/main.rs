@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidemark_domain::id::CpName;
-use tidemark_server::commands::{self, Ended, Explain, HeldAt, Import, Serve};
+use tidemark_domain::time::Timestamp;
+use tidemark_server::commands::{self, Ended, Explain, Import, Serve};
 use tidemark_server::config::{Config, Given, LogFormat};
 use tidemark_server::http::openapi;
+use tidemark_server::run::HeldAt;
 use tracing_subscriber::EnvFilter;
 
 /// How far each configuration version has reached across the fleet, and which nodes it did not reach.
@@ -45,7 +47,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         token_file: Option<String>,
         /// Hold the clock at this time, or at the last one recorded: to look at the past. Nothing is taken in.
-        #[arg(long, value_name = "TIME|recorded")]
+        #[arg(long, value_name = "TIME|recorded", value_parser = held_at)]
         at: Option<HeldAt>,
         /// Report for a small fleet of ours in real time.
         #[arg(long, conflicts_with = "at")]
@@ -66,7 +68,7 @@ enum Command {
     /// Prints the verdict of a node with its evidence.
     Explain {
         /// The moment; now if absent.
-        #[arg(long, value_name = "TIME|recorded")]
+        #[arg(long, value_name = "TIME|recorded", value_parser = held_at)]
         at: Option<HeldAt>,
         /// The node's id, hostname or address, or CONTROL_PLANE/ID.
         node: String,
@@ -179,5 +181,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+fn held_at(text: &str) -> Result<HeldAt, String> {
+    let expected = "expected a time as RFC 3339, as in 2026-11-20T08:53:57Z, or recorded";
+    match text {
+        "recorded" => Ok(HeldAt::Recorded),
+        _ => Timestamp::parse(text).map(HeldAt::Moment).ok_or_else(|| expected.to_owned()),
     }
 }

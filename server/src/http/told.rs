@@ -345,6 +345,8 @@ pub async fn amend(
     once(door, None, move |door: Door| async move {
         let _turn = turn;
         let alone = door.declaring.clone().lock_owned().await;
+        // What was declared a moment ago must be in the answer before it is merged with.
+        door.ingest.settle().await?;
         let before = door.control_planes.declaration(&cp).unwrap_or_default();
         declared(&door, cp, merged(before, fields(&body)?)?, alone)
     })
@@ -417,6 +419,7 @@ pub async fn retire(
         let by = fields.required("by")?;
         let reason = fields.parsed("reason")?;
         fields.end()?;
+        door.ingest.settle().await?;
         door.fleet.node(cp.clone(), node.clone(), Moment::default()).await?;
         recorded(&door, cp, What::Retired(Retirement { node, by, reason }))
     })
@@ -526,6 +529,11 @@ async fn commit(door: &Door, key: Option<&Key>, told: Told) -> Result<Response, 
             return Err(error.into());
         }
         door.counted.reports(ReportResult::Stored, told.reports);
+        // Whoever tells something by hand looks at once whether it is there; reports come by the thousand, and wait
+        // for the next answer. What was told is stored even if the answer cannot be renewed now.
+        if told.reports == 0 {
+            let _ = door.ingest.settle().await;
+        }
     }
     drop(told.alone);
     let json = HeaderValue::from_static("application/json");
