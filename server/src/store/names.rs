@@ -7,7 +7,7 @@ use super::attribute_set::{self, Fingerprint};
 use super::bulk;
 use super::error::StoreError;
 use sqlx::SqliteConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
 use tidemark_domain::fact::{ConfigRef, Fact, Report, Said, Source, What, Word};
 use tidemark_domain::hash::ConfigHash;
@@ -164,8 +164,11 @@ impl Names {
         let mut configs = Vec::with_capacity(facts.len());
         let mut new_control_planes: Vec<(i64, &CpName)> = Vec::new();
         let mut new_nodes: Vec<(i64, i64, &NodeId)> = Vec::new();
-        let mut missing_configs: HashMap<ConfigRef, i64> = HashMap::new();
-        let mut missing_sets: HashMap<Fingerprint, &Report> = HashMap::new();
+        // In the order in which they were told, so that the same facts get the same numbers on every machine.
+        let mut missing_configs: Vec<ConfigRef> = Vec::new();
+        let mut missing_sets: Vec<(Fingerprint, &Report)> = Vec::new();
+        let mut seen_configs: HashSet<ConfigRef> = HashSet::new();
+        let mut seen_sets: HashSet<Fingerprint> = HashSet::new();
 
         for fact in facts {
             let control_plane = match self.control_planes.get(&fact.control_plane) {
@@ -189,15 +192,15 @@ impl Names {
             let config = config_in(&fact.what);
             if let Some(config) = &config
                 && !self.configs.contains_key(config)
-                && !missing_configs.contains_key(config)
+                && seen_configs.insert(config.clone())
             {
-                missing_configs.insert(config.clone(), 0);
+                missing_configs.push(config.clone());
             }
             let fingerprint = match &fact.what {
                 What::Report(report) => {
                     let fingerprint = attribute_set::fingerprint(report, &self.keys);
-                    if !self.attribute_sets.contains_key(&fingerprint) {
-                        missing_sets.insert(fingerprint, report);
+                    if !self.attribute_sets.contains_key(&fingerprint) && seen_sets.insert(fingerprint) {
+                        missing_sets.push((fingerprint, report));
                     }
                     Some(fingerprint)
                 }
@@ -236,9 +239,8 @@ impl Names {
     async fn number_configs(
         &mut self,
         connection: &mut SqliteConnection,
-        missing: HashMap<ConfigRef, i64>,
+        missing: Vec<ConfigRef>,
     ) -> Result<(), StoreError> {
-        let missing: Vec<ConfigRef> = missing.into_keys().collect();
         for some in missing.chunks(LOOKED_UP_AT_ONCE) {
             let names: Vec<&str> = some.iter().map(ConfigRef::as_str).collect();
             let names = json(&names);
@@ -273,16 +275,15 @@ impl Names {
     async fn number_attribute_sets(
         &mut self,
         connection: &mut SqliteConnection,
-        missing: HashMap<Fingerprint, &Report>,
+        missing: Vec<(Fingerprint, &Report)>,
     ) -> Result<(), StoreError> {
-        let missing: Vec<(Fingerprint, &Report)> = missing.into_iter().collect();
         for some in missing.chunks(LOOKED_UP_AT_ONCE) {
-            let mut bodies = HashMap::with_capacity(some.len());
+            let mut sets = Vec::with_capacity(some.len());
             for (fingerprint, report) in some {
                 let body = attribute_set::body(report)?;
-                bodies.insert(attribute_set::digest(&body), (*fingerprint, body));
+                sets.push((*fingerprint, attribute_set::digest(&body), body));
             }
-            let digests: Vec<String> = bodies.keys().map(|digest| attribute_set::hex(digest)).collect();
+            let digests: Vec<String> = sets.iter().map(|(_, digest, _)| attribute_set::hex(digest)).collect();
             let digests = json(&digests);
             let found = sqlx::query!(
                 "select id, digest
@@ -293,16 +294,16 @@ impl Names {
             .fetch_all(&mut *connection)
             .await
             .map_err(StoreError::on("look up attribute sets"))?;
-            for row in found {
-                if let Some((fingerprint, _)) = bodies.remove(row.digest.as_slice()) {
-                    self.attribute_sets.insert(fingerprint, row.id);
-                }
-            }
-            let mut new = Vec::with_capacity(bodies.len());
-            for (digest, (fingerprint, body)) in bodies {
-                self.last_attribute_set += 1;
-                self.attribute_sets.insert(fingerprint, self.last_attribute_set);
-                new.push((self.last_attribute_set, digest, body));
+            let mut known: HashMap<Vec<u8>, i64> = found.into_iter().map(|row| (row.digest, row.id)).collect();
+            let mut new = Vec::new();
+            for (fingerprint, digest, body) in sets {
+                let id = known.get(digest.as_slice()).copied().unwrap_or_else(|| {
+                    self.last_attribute_set += 1;
+                    known.insert(digest.to_vec(), self.last_attribute_set);
+                    new.push((self.last_attribute_set, digest, body));
+                    self.last_attribute_set
+                });
+                self.attribute_sets.insert(fingerprint, id);
             }
             bulk::ATTRIBUTE_SET
                 .write(connection, &new, |query, (id, digest, body)| {
