@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tidemark_domain::id::CpName;
+use tidemark_domain::policy::Policy;
 use tidemark_domain::view::AsOf;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::auth::{Tokens, may_listen};
+use crate::import::remote::Remote;
 use crate::reader::fold;
 use crate::run::{self, HeldAt};
 use crate::store::Store;
@@ -104,30 +106,38 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
     Ok(Ended::Well)
 }
 
-/// Imports recordings into a database.
+/// Imports recordings into a database, or through a running server.
 ///
 /// # Errors
 /// If nothing could be imported.
 pub async fn import(import: Import) -> anyhow::Result<Ended> {
-    if let Some(url) = import.to {
-        anyhow::bail!("sending recordings to a running server ({url}) is not built yet; use --database");
+    let Import { config: Config { database, policy, .. }, to, control_plane, paths } = import;
+    let plan = import::Plan { paths, control_plane };
+    if let Some(url) = to {
+        let token = std::env::var("TIDEMARK_TOKEN").ok();
+        let remote = Remote::new(&url, token)?;
+        return imported(&plan, &mut import::Target::Service(&remote), &policy).await;
     }
-    let Config { database, policy, .. } = import.config;
     let clock = Clock::machine();
     let store = Store::open(&database, clock.now()).await?;
-    let fleet = fold(&store, None, Arc::new(policy.clone())).await?;
-    let mut board = Board::new(fleet, Arc::new(policy.clone()), clock.now());
-    let mut target = import::Target { store: &store, board: &mut board };
-    let plan = import::Plan { paths: import.paths, control_plane: import.control_plane };
+    let policy = Arc::new(policy);
+    let fleet = fold(&store, None, Arc::clone(&policy)).await?;
+    let mut board = Board::new(fleet, Arc::clone(&policy), clock.now());
+    let mut target = import::Target::Database { store: &store, board: &mut board };
+    let ended = imported(&plan, &mut target, &policy).await;
+    store.close().await?;
+    ended
+}
+
+async fn imported(plan: &import::Plan, target: &mut import::Target<'_>, policy: &Policy) -> anyhow::Result<Ended> {
     let bar = progress_bar();
-    let imported = import::import(&plan, &mut target, &policy, |read, of| {
+    let outcome = import::import(plan, target, policy, |read, of| {
         bar.set_length(of);
         bar.set_position(read);
     })
     .await;
     bar.finish_and_clear();
-    store.close().await?;
-    Ok(told(&imported?))
+    Ok(told(&outcome?))
 }
 
 /// Bytes on a terminal, nothing elsewhere.
