@@ -6,13 +6,13 @@
 
 use crate::fact::{ConfigRef, Scope, Source, SyncMode, SyncStatus};
 use crate::id::Ordinal;
-use crate::ledger::Ledger;
-use crate::node::{Node, Stream};
+use crate::ledger::{Ledger, Version};
+use crate::node::{Node, Run, Stream, Twin};
 use crate::policy::{Policy, disconnected_after, late_after, never_seen_after};
 use crate::time::{HOUR, MINUTE, Timestamp};
 use crate::verdict::{
-    BehindCause, ConfigState, ConnectionWord, Connectivity, CurrentBy, EmptyProof, Gone, Missing, Overlay, Overlays,
-    Unproven, UnrecognizedCause, Verdict,
+    BehindCause, ConfigState, ConfigWord, ConnectionWord, Connectivity, CurrentBy, EmptyProof, Gone, Missing, Overlay,
+    Overlays, Unproven, UnrecognizedCause, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +43,15 @@ impl SourceState {
         Self { source, interval_ms, began_at: None, blind: Vec::new(), blind_reason: None, last_fact_at: None }
     }
 
-    /// It listens from here on.
+    /// It listens from here on. If nobody said that it stopped before, it may have been deaf since its last fact: so it
+    /// is after a crash of ours.
     pub fn begin(&mut self, at: Timestamp, interval_ms: i64) {
         self.interval_ms = interval_ms;
         self.blind_reason = None;
+        let last_heard_at = self.last_fact_at.max(self.began_at).filter(|last| *last < at);
+        if let (Some(last_heard_at), None) = (last_heard_at, self.blind_since()) {
+            self.blind_from(last_heard_at);
+        }
         if let Some((from, until @ None)) = self.blind.last_mut() {
             *until = Some(at.max(*from));
         }
@@ -57,10 +62,14 @@ impl SourceState {
     pub fn stop(&mut self, at: Timestamp, why: crate::id::Line) {
         self.blind_reason = Some(why);
         if self.blind_since().is_none() {
-            self.blind.push((at, None));
-            if self.blind.len() > BLIND_SPANS_MAX {
-                self.blind.remove(0);
-            }
+            self.blind_from(at);
+        }
+    }
+
+    fn blind_from(&mut self, at: Timestamp) {
+        self.blind.push((at, None));
+        if self.blind.len() > BLIND_SPANS_MAX {
+            self.blind.remove(0);
         }
     }
 
@@ -151,7 +160,17 @@ pub fn assess(node: &Node, known: &Known<'_>, now: Timestamp) -> Assessment {
     let mut horizon = Horizon::new(now);
     let deciding = deciding_stream(node, known, &mut horizon);
     let connectivity = connectivity(node, deciding, known, &mut horizon);
-    let config = config_state(node, deciding, connectivity, known, &mut horizon);
+    // A node that is not observed keeps the verdict of the last observation (DESIGN 5.9): time stands still for it.
+    let config = match connectivity {
+        Connectivity::Unobserved { since } => {
+            worst_config_state(node, deciding, known, &mut Horizon::new(now.min(since)))
+        }
+        Connectivity::Connected { .. }
+        | Connectivity::Late { .. }
+        | Connectivity::Disconnected { .. }
+        | Connectivity::NeverSeen { .. }
+        | Connectivity::Gone { .. } => worst_config_state(node, deciding, known, &mut horizon),
+    };
     let verdict =
         Verdict { connectivity, config, overlays: overlays(node, deciding, connectivity, known, &mut horizon) };
     Assessment { verdict, source: deciding.map(|stream| stream.source), recheck_at: horizon.next() }
@@ -234,10 +253,16 @@ fn unreported(node: &Node, known: &Known<'_>, horizon: &mut Horizon) -> Connecti
     if node.retired_at.is_some_and(|retired_at| retired_at >= since) {
         return Connectivity::Gone { since, why: Gone::Retired };
     }
-    if horizon.past(since.plus(known.policy.gone_ms)) {
+    // Which source would have heard it is not known: while any of them listens, silence is silence.
+    let blind = known.sources.iter().map(SourceState::blind_since).max_by_key(|blind| (blind.is_none(), *blind));
+    if let Some(Some(since)) = blind {
+        return Connectivity::Unobserved { since };
+    }
+    let blind_ms = known.sources.iter().map(|state| state.blind_between(since, horizon.now)).min().unwrap_or(0);
+    if horizon.past(since.plus(known.policy.gone_ms).plus(blind_ms)) {
         return Connectivity::Gone { since, why: Gone::Silent };
     }
-    if horizon.past(since.plus(never_seen_after(known.policy.report_interval_ms))) {
+    if horizon.past(since.plus(never_seen_after(known.policy.report_interval_ms)).plus(blind_ms)) {
         return Connectivity::NeverSeen { since };
     }
     let link = node.link.as_ref();
@@ -247,20 +272,33 @@ fn unreported(node: &Node, known: &Known<'_>, horizon: &mut Horizon) -> Connecti
     }
 }
 
-/// Second axis (DESIGN 4).
+/// Second axis of all machines that report under one id now: the worst of them (DESIGN 5.10).
+fn worst_config_state(node: &Node, deciding: Option<&Stream>, known: &Known<'_>, horizon: &mut Horizon) -> ConfigState {
+    let run = deciding.and_then(|stream| stream.run.as_ref());
+    let own = config_state(node, deciding, run, known, horizon);
+    let mut others = Vec::new();
+    for twin in live_twins(node, horizon).iter().filter(|twin| twin.run.is_some()) {
+        others.push(config_state(node, deciding, twin.run.as_ref(), known, horizon));
+    }
+    let place = |state: &ConfigState| ConfigWord::ALL.iter().position(|word| *word == state.word());
+    let badness = |state: &ConfigState| (place(state), std::cmp::Reverse(state.behind()));
+    others.into_iter().fold(own, |worst, other| if badness(&other) < badness(&worst) { other } else { worst })
+}
+
+/// Second axis (DESIGN 4), where `run` is what the node, or one of the machines under its id, runs.
 fn config_state(
     node: &Node,
     deciding: Option<&Stream>,
-    connectivity: Connectivity,
+    run: Option<&Run>,
     known: &Known<'_>,
     horizon: &mut Horizon,
 ) -> ConfigState {
     let ledger = known.ledger;
     let cohort = node.cohort();
-    let run = deciding.and_then(|stream| stream.run.as_ref());
     let meant = run.and_then(|run| ledger.meaning(&run.config, &cohort, horizon.now));
     let running = meant.map(|alias| alias.ordinal);
-    let at_head = running.is_some() && running == ledger.head().map(|head| head.ordinal);
+    let head = ledger.head_at(horizon.now);
+    let at_head = running.is_some() && running == head.map(|head| head.ordinal);
 
     // 2. Withheld, unless at the head.
     if let Some(said) = &node.status
@@ -269,7 +307,7 @@ fn config_state(
         return ConfigState::Incompatible { reason: *reason, since: said.since, running };
     }
     // 3. Refused, and nothing applied since.
-    if let Some(rejected) = rejected(node, deciding, running, at_head, ledger, horizon.now) {
+    if let Some(rejected) = rejected(node, run, running, head, ledger, horizon.now) {
         return rejected;
     }
     // 1. Nothing to judge by.
@@ -281,7 +319,8 @@ fn config_state(
         return zeros(node, run.since, running, at_head, ledger);
     }
     // 5.4, before the ledger: it was current when the expected hash moved, and repeats what it repeated then.
-    if let Some(movement) = ledger.unproven_since(&run.config, &cohort, run.since) {
+    let movement = ledger.unproven_since(&run.config, &cohort, run.since);
+    if let Some(movement) = movement.filter(|movement| movement.at <= horizon.now) {
         return ConfigState::UnprovenAlias { running: movement.from, since: movement.at, why: movement.why };
     }
     match meant {
@@ -289,33 +328,42 @@ fn config_state(
         Some(alias) if alias.unproven == Some(Unproven::ReplicasDiffer) && at_head => {
             ConfigState::UnprovenAlias { running: alias.ordinal, since: alias.since, why: Unproven::ReplicasDiffer }
         }
-        Some(alias) => resolved(node, stream, alias.ordinal, known, horizon),
+        Some(alias) => resolved(node, stream, run, alias.ordinal, known, horizon),
         // 6. Not resolved.
-        None => unresolved(node, run.from_current, run.since, connectivity, known, horizon),
+        None => unresolved(node, run, known, horizon),
     }
 }
 
+/// Step 3: the node refused the newest version that it was offered, and applied none since.
 fn rejected(
     node: &Node,
-    deciding: Option<&Stream>,
+    run: Option<&Run>,
     running: Option<Ordinal>,
-    at_head: bool,
+    head: Option<&Version>,
     ledger: &Ledger,
     now: Timestamp,
 ) -> Option<ConfigState> {
     let failure = node.failure.as_ref()?;
-    let run = deciding.and_then(|stream| stream.run.as_ref());
     let applied_since = run.is_some_and(|run| run.since > failure.last_at);
+    if applied_since {
+        return None;
+    }
+    let head_at = head.map(|head| head.ordinal);
     let refused_config = failure.what.refused.as_ref();
     let refused = refused_config.and_then(|config| ledger.meaning(config, &node.cohort(), now));
     let refused = refused.map(|alias| alias.ordinal);
-    let head = ledger.head().map(|head| head.ordinal);
-    let runs_refused = run.is_some_and(|run| refused_config == Some(&run.config));
-    let newest = refused_config.is_none() || refused.is_none() || refused == head;
-    if applied_since || runs_refused || !newest || (at_head && refused_config.is_none()) {
-        return None;
-    }
-    Some(ConfigState::Rejected { since: failure.since, running, refused: refused.or(head) })
+    let newest = match (refused_config, refused) {
+        (Some(_), Some(refused)) => Some(refused) == head_at,
+        // What it refused is not in the ledger, or not said: it was the newest one then.
+        (Some(_) | None, _) => head.is_none_or(|head| head.published_at <= failure.last_at),
+    };
+    // It runs what it once refused, or the head all the same: so it applied it.
+    let applied = match refused_config {
+        Some(config) => run.is_some_and(|run| run.config == *config),
+        None => running.is_some() && running == head_at,
+    };
+    let refused = if refused_config.is_none() { head_at } else { refused };
+    (newest && !applied).then_some(ConfigState::Rejected { since: failure.since, running, refused })
 }
 
 fn zeros(node: &Node, since: Timestamp, running: Option<Ordinal>, at_head: bool, ledger: &Ledger) -> ConfigState {
@@ -334,23 +382,32 @@ fn zeros(node: &Node, since: Timestamp, running: Option<Ordinal>, at_head: bool,
     ConfigState::Unknown { missing: Missing::ProofOfEmptiness }
 }
 
-fn resolved(node: &Node, stream: &Stream, running: Ordinal, known: &Known<'_>, horizon: &mut Horizon) -> ConfigState {
+fn resolved(
+    node: &Node,
+    stream: &Stream,
+    run: &Run,
+    running: Ordinal,
+    known: &Known<'_>,
+    horizon: &mut Horizon,
+) -> ConfigState {
     let ledger = known.ledger;
-    let Some(run) = stream.run.as_ref() else { return ConfigState::Unknown { missing: Missing::Report } };
-    let (Some(standing), Some(head)) = (ledger.standing(running), ledger.head()) else {
+    let Some(head) = ledger.head_at(horizon.now) else {
+        return ConfigState::Unknown { missing: Missing::Version };
+    };
+    let Some(standing) = ledger.standing_from(running, head.ordinal) else {
         return ConfigState::Unknown { missing: Missing::Version };
     };
     if standing.ahead {
         // Above the head by a word that is newer than the report (DESIGN 5.7); until then it is on its way.
         let told = ledger.heard_at().is_some_and(|heard_at| heard_at > run.since);
         if told {
-            let since = ledger.last_word_at().map_or(run.since, |told_at| told_at.max(run.since));
+            let since = ledger.head_since().map_or(run.since, |moved_at| moved_at.max(run.since));
             return ConfigState::Ahead { running, since };
         }
         return ConfigState::Propagating { running: Some(running), behind: 0, since: run.since };
     }
     let Some(missed_since) = standing.since else {
-        let expected = ledger.expected(&node.cohort());
+        let expected = ledger.expected_as(head.ordinal, &node.cohort());
         let how = if running != head.ordinal {
             CurrentBy::NoOp
         } else if head.reverts_to.is_some() && run.since < head.published_at {
@@ -381,26 +438,21 @@ fn resolved(node: &Node, stream: &Stream, running: Ordinal, known: &Known<'_>, h
 }
 
 /// A node that repeats the version's own token runs the version itself, whatever hash is expected beside it.
-fn same_version_token(config: &ConfigRef, version: &crate::ledger::Version) -> bool {
+fn same_version_token(config: &ConfigRef, version: &Version) -> bool {
     version.token.as_ref().is_some_and(|token| token.as_str() == config.as_str())
 }
 
-fn unresolved(
-    node: &Node,
-    from_current: bool,
-    since: Timestamp,
-    connectivity: Connectivity,
-    known: &Known<'_>,
-    horizon: &mut Horizon,
-) -> ConfigState {
+/// Step 6: what it runs is not in the ledger (DESIGN 5.7).
+fn unresolved(node: &Node, run: &Run, known: &Known<'_>, horizon: &mut Horizon) -> ConfigState {
     let ledger = known.ledger;
+    let since = run.since;
     if ledger.head().is_none() {
         return ConfigState::Unknown { missing: Missing::Version };
     }
-    let told = ledger.heard_at().is_some_and(|heard_at| heard_at > since);
-    let heard = connectivity.word() == ConnectionWord::Connected;
+    // An inferred ledger has no word to wait for; being read proves nothing of it.
+    let told = !ledger.inferred() && ledger.heard_at().is_some_and(|heard_at| heard_at > since);
     let waiting = !told && !horizon.past(since.plus(known.policy.word_wait_ms));
-    if from_current && heard && waiting {
+    if run.from_current && waiting {
         return ConfigState::Propagating { running: None, behind: 0, since };
     }
     if told || (ledger.inferred() && !waiting) {
@@ -444,7 +496,7 @@ fn overlays(
         .with_if(license_expiring, Overlay::LicenseExpiring)
         .with_if(node.clock_skew_ms.is_some_and(|skew| skew.abs() > policy.clock_skew_ms), Overlay::ClockSkew)
         .with_if(flapping(node, policy, horizon), Overlay::Flapping)
-        .with_if(has_twin(node, horizon), Overlay::DuplicateId)
+        .with_if(!live_twins(node, horizon).is_empty(), Overlay::DuplicateId)
         .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
         .with_if(serving, Overlay::ServingWhileSilent)
 }
@@ -456,9 +508,10 @@ fn flapping(node: &Node, policy: &Policy, horizon: &mut Horizon) -> bool {
     u32::try_from(recent).unwrap_or(u32::MAX) >= policy.flapping_reconnects
 }
 
-/// Two machines take turns under one id: both reported within ten minutes (DESIGN 5.10).
-fn has_twin(node: &Node, horizon: &mut Horizon) -> bool {
-    node.twins.iter().any(|twin| twin.alternations > 1 && !horizon.past(twin.last_at.plus(10 * MINUTE)))
+/// Other machines that take turns with the node under its id: both reported within ten minutes (DESIGN 5.10).
+fn live_twins<'a>(node: &'a Node, horizon: &mut Horizon) -> Vec<&'a Twin> {
+    let mut live = |twin: &&Twin| twin.alternations > 1 && !horizon.past(twin.last_at.plus(10 * MINUTE));
+    node.twins.iter().filter(|twin| live(twin)).collect()
 }
 
 /// Two sources that are both heard name different versions, and have done so for a while (DESIGN 5.8).

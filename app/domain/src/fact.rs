@@ -243,6 +243,10 @@ pub struct Report {
     pub node_clock: Option<Timestamp>,
     /// The fact may be this many milliseconds older than its time says (a poll); 0 for what was seen itself.
     pub uncertain_ms: u32,
+    /// Reports that said the same were heard without a gap since the one before: a store keeps only the first and the
+    /// last of them, and tells the last one with this mark. Never set on what comes from outside.
+    #[serde(default)]
+    pub continues: bool,
 }
 
 impl Report {
@@ -264,6 +268,7 @@ impl Report {
             ready: None,
             node_clock: None,
             uncertain_ms: 0,
+            continues: false,
         }
     }
 }

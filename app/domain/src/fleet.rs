@@ -13,8 +13,9 @@ use crate::node::{Node, Stream};
 use crate::notice::{Notice, NoticeKind, Severity};
 use crate::policy::{Policy, late_after};
 use crate::time::Timestamp;
-use crate::verdict::{ConfigState, ConfigWord, ConnectionWord, Counter, Unproven};
+use crate::verdict::{BehindCause, ConfigState, ConfigWord, ConnectionWord, Counter, CurrentBy, Unproven};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct ControlPlane {
     pub sources: Vec<SourceState>,
     /// Since when it does not answer, though another target does.
     pub down_since: Option<Timestamp>,
+    /// When it was away the last time, and answered again.
+    pub was_down: Option<(Timestamp, Timestamp)>,
     /// Somebody declared it; else it was made up from what reports said.
     pub declared: bool,
     /// The first fact about it.
@@ -36,9 +39,16 @@ pub struct ControlPlane {
     nodes: Vec<Arc<Node>>,
     #[serde(skip)]
     places: HashMap<NodeId, u32>,
+    /// Places of nodes by what names their machine, each list in order.
     #[serde(skip)]
-    hostnames: HashMap<Line, Vec<u32>>,
+    machines: HashMap<Line, Vec<u32>>,
+    /// Places of nodes that came to something that was not in the ledger then, while they were current.
+    #[serde(skip)]
+    waiting: Vec<u32>,
 }
+
+/// A name that more nodes share than this names no machine (`localhost`, the address of a proxy).
+const NODES_OF_A_MACHINE_MAX: usize = 16;
 
 /// What a fact may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +68,13 @@ impl ControlPlane {
             ledger: Arc::new(Ledger::default()),
             sources: Vec::new(),
             down_since: None,
+            was_down: None,
             declared: false,
             first_fact_at: at,
             nodes: Vec::new(),
             places: HashMap::new(),
-            hostnames: HashMap::new(),
+            machines: HashMap::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -104,9 +116,10 @@ impl ControlPlane {
     }
 
     fn source_mut(&mut self, source: Source, policy: &Policy) -> &mut SourceState {
-        let place = self.sources.iter().position(|state| state.source == source).unwrap_or_else(|| {
-            self.sources.push(SourceState::new(source, policy.report_interval_ms));
-            self.sources.len() - 1
+        let rank = |state: &SourceState| state.source.rank().cmp(&source.rank());
+        let place = self.sources.binary_search_by(rank).unwrap_or_else(|place| {
+            self.sources.insert(place, SourceState::new(source, policy.report_interval_ms));
+            place
         });
         &mut self.sources[place]
     }
@@ -128,44 +141,52 @@ impl ControlPlane {
     fn observe(&mut self, fact: &Fact, policy: &Policy) -> Touched {
         let at = fact.at;
         let interval_ms = self.interval_ms(fact.source, policy);
+        self.first_fact_at = self.first_fact_at.min(at);
         let state = self.source_mut(fact.source, policy);
-        state.last_fact_at = state.last_fact_at.max(Some(at));
+        if !matches!(fact.what, What::Listening(_)) {
+            state.last_fact_at = state.last_fact_at.max(Some(at));
+        }
         match &fact.what {
             What::Report(report) => {
                 let place = self.place_of(&report.node, at);
-                let away = self.away_since().is_some_and(|since| since <= at);
-                let Self { nodes, ledger, .. } = self;
-                let Some(node) = usize::try_from(place).ok().and_then(|place| nodes.get_mut(place)) else {
-                    return Touched::Nothing;
-                };
-                let node = Arc::make_mut(node);
-                let silent_before = node.last_report_at().is_none_or(|last| at.since(last) > late_after(interval_ms));
-                if silent_before {
+                let away = self.was_away(at);
+                let ledger = Arc::clone(&self.ledger);
+                let Some(node) = self.node_mut(place) else { return Touched::Nothing };
+                let machine = node.machine().cloned();
+                let last_at = node.last_report_at();
+                let silent_before = last_at.is_none_or(|last| at.since(last) > late_after(interval_ms));
+                if silent_before && !report.continues {
                     node.started_without_control_plane = away;
                 }
-                node.report(at, fact.source, interval_ms, report, ledger.as_ref());
-                let replaced = self.replace_elders(place, at);
-                if replaced { Touched::All } else { Touched::Node(place) }
+                node.report(at, fact.source, interval_ms, report, &ledger);
+                drop(ledger);
+                let replaced = self.meet_machine(place, machine.as_ref());
+                let dated_back = self.came_to(place, at, fact.source, policy);
+                if replaced || dated_back { Touched::All } else { Touched::Node(place) }
             }
             What::Connection(connection) => {
                 let Some(id) = &connection.node else { return Touched::Nothing };
                 let place = self.place_of(id, at);
-                if let Some(node) = self.node_mut(place) {
-                    node.connect(at, connection);
-                }
-                Touched::Node(place)
+                let Some(node) = self.node_mut(place) else { return Touched::Nothing };
+                let machine = node.machine().cloned();
+                node.connect(at, connection);
+                if self.meet_machine(place, machine.as_ref()) { Touched::All } else { Touched::Node(place) }
             }
             What::Word(word) => {
-                self.down_since = None;
+                self.answered(at);
                 let head_before = self.ledger.head().map(|head| head.ordinal);
                 Arc::make_mut(&mut self.ledger).hear(at, fact.recorded_at, fact.source, word, policy);
+                if let Some(config) = self.pushed() {
+                    let inferred = Word { replica: None, scope: Scope::ANY, said: Said::Inferred(config) };
+                    Arc::make_mut(&mut self.ledger).hear(at, fact.recorded_at, fact.source, &inferred, policy);
+                }
                 if self.ledger.head().map(|head| head.ordinal) != head_before {
                     self.date_back_head(policy);
                 }
                 Touched::All
             }
             What::Read => {
-                self.down_since = None;
+                self.answered(at);
                 Arc::make_mut(&mut self.ledger).was_read(at);
                 Touched::All
             }
@@ -178,7 +199,7 @@ impl ControlPlane {
                 Touched::All
             }
             What::ControlPlaneDown => {
-                self.down_since = self.down_since.or(Some(at));
+                self.down_since = Some(self.down_since.map_or(at, |since| since.min(at)));
                 Touched::All
             }
             What::Declared(declaration) => {
@@ -199,48 +220,127 @@ impl ControlPlane {
     /// Nodes that were current reported the new head before the control plane's word of it: the publication is the
     /// earlier of both (DESIGN 5.7).
     fn date_back_head(&mut self, policy: &Policy) {
-        let Some(head) = self.ledger.head().filter(|head| head.reverts_to.is_none()) else { return };
-        let (ordinal, published_at) = (head.ordinal, head.published_at);
-        let earliest = published_at.plus(-policy.word_wait_ms);
-        let runs = self
-            .nodes
-            .iter()
-            .flat_map(|node| node.streams.iter().filter_map(move |stream| Some((node, stream.run.as_ref()?))));
-        let reported = runs.filter(|(node, run)| {
-            let in_time = run.from_current && run.since >= earliest && run.since < published_at;
-            in_time
-                && self
-                    .ledger
-                    .meaning(&run.config, &node.cohort(), published_at)
-                    .is_some_and(|alias| alias.ordinal == ordinal)
-        });
-        if let Some(first) = reported.map(|(_, run)| run.since).min() {
-            Arc::make_mut(&mut self.ledger).was_reported(ordinal, first);
+        let waiting = std::mem::take(&mut self.waiting);
+        let nodes = waiting.iter().filter_map(|place| self.nodes.get(usize::try_from(*place).ok()?));
+        let runs = nodes.flat_map(|node| node.streams.iter().map(move |stream| (node, stream)));
+        let reported = runs.filter_map(|(node, stream)| self.reported_head(node, stream, policy)).min();
+        if let (Some(first), Some(head)) = (reported, self.ledger.head().map(|head| head.ordinal)) {
+            Arc::make_mut(&mut self.ledger).was_reported(head, first);
         }
+        self.waiting = waiting.into_iter().filter(|place| self.waits(*place)).collect();
     }
 
-    fn away_since(&self) -> Option<Timestamp> {
-        self.down_since
-    }
-
-    /// A node that comes up with the hostname of silent ones replaces them (DESIGN 5.10).
-    fn replace_elders(&mut self, place: u32, at: Timestamp) -> bool {
-        let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
-        let (Some(hostname), first_seen_at) = (node.attributes.hostname.clone(), node.first_seen_at) else {
-            return false;
+    /// What the expected hash moved to just now, if a node that was connected and current had come to it before: so it
+    /// was pushed, and the move was a change (DESIGN 5.4, 5.7).
+    fn pushed(&self) -> Option<ConfigRef> {
+        let open = self.ledger.movements().iter().rev().find(|movement| movement.ended.is_none())?;
+        let node = |place: &u32| usize::try_from(*place).ok().and_then(|place| self.nodes.get(place));
+        let was_pushed = |node: &Arc<Node>| {
+            let opened_at = node.link.as_ref().and_then(|link| link.opened_at);
+            node.streams.iter().any(|stream| {
+                let (Some(run), Some((_, before_until))) = (&stream.run, &stream.before) else { return false };
+                let reconnected =
+                    opened_at.is_some_and(|opened_at| opened_at > *before_until && opened_at <= run.since);
+                run.from_current && run.config == open.to && run.since <= open.at && !reconnected
+            })
         };
-        let places = self.hostnames.entry(hostname.clone()).or_default();
-        if places.contains(&place) {
+        let pushed = open.why == Unproven::MovedWithoutChange && self.waiting.iter().filter_map(node).any(was_pushed);
+        pushed.then(|| open.to.clone())
+    }
+
+    /// When this stream told of the head, if that was before the head's publication by the word.
+    fn reported_head(&self, node: &Node, stream: &Stream, policy: &Policy) -> Option<Timestamp> {
+        let head = self.ledger.head().filter(|head| head.reverts_to.is_none())?;
+        let run = stream.run.as_ref()?;
+        let early = run.since < head.published_at && run.since >= head.published_at.plus(-policy.word_wait_ms);
+        if !run.from_current || !early {
+            return None;
+        }
+        let meant = self.ledger.meaning(&run.config, &node.cohort(), head.published_at)?;
+        (meant.ordinal == head.ordinal).then_some(run.since)
+    }
+
+    /// Whether a node runs something, from current, that is not in the ledger.
+    fn waits(&self, place: u32) -> bool {
+        let node = usize::try_from(place).ok().and_then(|place| self.nodes.get(place));
+        node.is_some_and(|node| {
+            let runs = node.streams.iter().filter_map(|stream| stream.run.as_ref());
+            runs.into_iter().any(|run| run.from_current && !self.ledger.knows(&run.config))
+        })
+    }
+
+    /// Sees whether a node just came to something that waits for the control plane's word, or to the head before it was
+    /// published. Says whether the publication was dated back.
+    fn came_to(&mut self, place: u32, at: Timestamp, source: Source, policy: &Policy) -> bool {
+        let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
+        let Some(stream) = node.streams.iter().find(|stream| stream.source == source) else { return false };
+        if stream.run.as_ref().is_none_or(|run| run.since != at || !run.from_current) {
             return false;
         }
-        places.push(place);
-        let elders: Vec<u32> = places.iter().copied().filter(|elder| *elder != place).collect();
+        if let Some(first) = self.reported_head(node, stream, policy) {
+            if let Some(head) = self.ledger.head().map(|head| head.ordinal) {
+                Arc::make_mut(&mut self.ledger).was_reported(head, first);
+            }
+            return true;
+        }
+        if self.waits(place)
+            && let Err(index) = self.waiting.binary_search(&place)
+        {
+            self.waiting.insert(index, place);
+        }
+        false
+    }
+
+    /// Whether the control plane was away just before `at`.
+    fn was_away(&self, at: Timestamp) -> bool {
+        let over = self.was_down.is_some_and(|(since, until)| since < at && at <= until);
+        over || self.down_since.is_some_and(|since| since < at)
+    }
+
+    /// The control plane was heard.
+    fn answered(&mut self, at: Timestamp) {
+        if let Some(since) = self.down_since.filter(|since| *since <= at) {
+            self.down_since = None;
+            self.was_down = Some((since, at));
+        }
+    }
+
+    /// A node that comes up under a new id on the machine of others replaces those that are silent since
+    /// (DESIGN 5.10); whether they are is judged when they are assessed. `before` is what named its machine so far.
+    fn meet_machine(&mut self, place: u32, before: Option<&Line>) -> bool {
+        let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
+        let (machine, first_seen_at) = (node.machine().cloned(), node.first_seen_at);
+        if machine.as_ref() == before {
+            return false;
+        }
+        if let Some(before) = before
+            && let Some(places) = self.machines.get_mut(before)
+        {
+            places.retain(|other| *other != place);
+            if places.is_empty() {
+                self.machines.remove(before);
+            }
+        }
+        let Some(machine) = machine else { return false };
+        let places = self.machines.entry(machine).or_default();
+        if let Err(index) = places.binary_search(&place) {
+            places.insert(index, place);
+        }
+        if places.len() > NODES_OF_A_MACHINE_MAX {
+            return false;
+        }
+        let others: Vec<u32> = places.iter().copied().filter(|other| *other != place).collect();
         let mut replaced = false;
-        for elder in elders {
-            let Some(elder) = self.node_mut(elder) else { continue };
-            let silent = elder.last_report_at().is_none_or(|last| last < first_seen_at);
-            if silent && elder.attributes.hostname.as_ref() == Some(&hostname) {
-                elder.replaced_at = Some(at);
+        for other in others {
+            let others_first = usize::try_from(other).ok().and_then(|other| self.nodes.get(other));
+            let Some(others_first) = others_first.map(|other| other.first_seen_at) else { continue };
+            let (elder, heir_at) = match others_first.cmp(&first_seen_at) {
+                Ordering::Less => (other, first_seen_at),
+                Ordering::Greater => (place, others_first),
+                Ordering::Equal => continue,
+            };
+            if let Some(elder) = self.node_mut(elder) {
+                elder.replaced_at = elder.replaced_at.max(Some(heir_at));
                 replaced = true;
             }
         }
@@ -304,14 +404,16 @@ impl ControlPlane {
     fn reindex(&mut self) {
         Arc::make_mut(&mut self.ledger).reindex();
         self.places.clear();
-        self.hostnames.clear();
+        self.machines.clear();
         for (place, node) in self.nodes.iter().enumerate() {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             self.places.insert(node.id.clone(), place);
-            if let Some(hostname) = &node.attributes.hostname {
-                self.hostnames.entry(hostname.clone()).or_default().push(place);
+            if let Some(machine) = node.machine() {
+                self.machines.entry(machine.clone()).or_default().push(place);
             }
         }
+        let places = 0..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        self.waiting = places.filter(|place| self.waits(*place)).collect();
     }
 }
 
@@ -383,6 +485,43 @@ impl Fleet {
         }
     }
 
+    /// What concerns more than one control plane, or cannot be told of one alone.
+    ///
+    /// [`NoticeKind::DownOrCutOff`]: every source that ever listened is blind, so nothing tells whether the other side
+    /// is down or we are cut off; that is one alarm, at the first control plane, however many there are (DESIGN 5.9).
+    /// [`NoticeKind::OneClusterTwoNames`]: one cluster id was declared under two names (DESIGN 5.10).
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut say = |control_plane: &CpName, kind, severity, since, nodes| {
+            let control_plane = control_plane.clone();
+            notices.push(Notice { control_plane, kind, severity, since, nodes, sentence: String::new() });
+        };
+        let listeners = || {
+            let all = self.control_planes.values().flat_map(|control_plane| &control_plane.sources);
+            all.filter(|state| state.began_at.is_some() || !state.blind.is_empty())
+        };
+        let blind_since = listeners().map(SourceState::blind_since).collect::<Option<Vec<_>>>();
+        if let (Some(first), Some(since)) =
+            (self.control_planes.values().next(), blind_since.and_then(|since| since.into_iter().max()))
+        {
+            let nodes = u32::try_from(self.len()).unwrap_or(u32::MAX);
+            say(&first.name, NoticeKind::DownOrCutOff, Severity::Page, since, nodes);
+        }
+        let mut named: BTreeMap<&Line, &ControlPlane> = BTreeMap::new();
+        for control_plane in self.control_planes.values() {
+            let Some(cluster_id) = &control_plane.ledger.declaration.cluster_id else { continue };
+            if let Some(other) = named.get(cluster_id) {
+                let since = control_plane.first_fact_at.max(other.first_fact_at);
+                let nodes = u32::try_from(control_plane.nodes.len()).unwrap_or(u32::MAX);
+                say(&control_plane.name, NoticeKind::OneClusterTwoNames, Severity::Ticket, since, nodes);
+            } else {
+                named.insert(cluster_id, control_plane);
+            }
+        }
+        notices
+    }
+
     /// All verdicts at one moment, by control plane and place.
     pub fn assess<'a>(
         &'a self,
@@ -415,7 +554,7 @@ impl Tally {
         let Some(counter) = verdict.counter() else { return };
         self.counters[place(&Counter::ALL, counter)] += 1;
         self.config[place(&ConfigWord::ALL, verdict.config.word())] += 1;
-        if let ConfigState::Current { how: crate::verdict::CurrentBy::Alias, .. } = verdict.config {
+        if let ConfigState::Current { how: CurrentBy::Alias, .. } = verdict.config {
             self.by_alias += 1;
         }
     }
@@ -482,31 +621,33 @@ pub fn notices(
         let control_plane = control_plane.name.clone();
         notices.push(Notice { control_plane, kind, severity, since, nodes, sentence: String::new() });
     };
-    for movement in ledger.movements().iter().filter(|movement| movement.why != Unproven::ReplicasDiffer) {
-        let since = movement.at;
-        match movement.ended {
-            None => {
-                let nodes =
-                    count(&|state| matches!(state, ConfigState::UnprovenAlias { since: at, .. } if at == since));
-                let severity = if nodes == 0 {
-                    Severity::Info
-                } else if ledger.sees_changes() {
-                    if horizon.past(since.plus(policy.moved_ticket_ms)) { Severity::Ticket } else { Severity::Info }
-                } else if horizon.past(since.plus(policy.moved_page_ms)) {
-                    Severity::Page
-                } else {
-                    Severity::Ticket
-                };
-                say(NoticeKind::ExpectedMovedWithoutChange, severity, since, nodes);
-            }
-            // Proven: worth knowing until the next change.
-            Some((_, MovementEnd::Proven)) if Some(movement.from) == head => {
-                let by_alias =
-                    |state| matches!(state, ConfigState::Current { how: crate::verdict::CurrentBy::Alias, .. });
-                say(NoticeKind::ExpectedMovedWithoutChange, Severity::Info, since, count(&by_alias));
-            }
-            Some(_) => {}
-        }
+    // One cause, one notice: cohorts move one after the other, and all of it is one thing to look at.
+    let open = || ledger.movements().iter().filter(|movement| movement.ended.is_none());
+    let proven = ledger
+        .movements()
+        .iter()
+        .rev()
+        .find(|movement| matches!(movement.ended, Some((_, MovementEnd::Proven))) && Some(movement.from) == head);
+    if let Some(since) = open().map(|movement| movement.at).min() {
+        let unproven = |state| {
+            let by_movement = |why| matches!(why, Unproven::MovedWithoutChange | Unproven::TemplateFields);
+            matches!(state, ConfigState::UnprovenAlias { why, .. } if by_movement(why))
+        };
+        let nodes = count(&unproven);
+        let severity = if nodes == 0 {
+            Severity::Info
+        } else if ledger.sees_changes() {
+            if horizon.past(since.plus(policy.moved_ticket_ms)) { Severity::Ticket } else { Severity::Info }
+        } else if horizon.past(since.plus(policy.moved_page_ms)) {
+            Severity::Page
+        } else {
+            Severity::Ticket
+        };
+        say(NoticeKind::ExpectedMovedWithoutChange, severity, since, nodes);
+    } else if let Some(movement) = proven {
+        // Worth knowing until the next change.
+        let by_alias = |state| matches!(state, ConfigState::Current { how: CurrentBy::Alias, .. });
+        say(NoticeKind::ExpectedMovedWithoutChange, Severity::Info, movement.at, count(&by_alias));
     }
     let differs = |state| matches!(state, ConfigState::UnprovenAlias { why: Unproven::ReplicasDiffer, .. });
     let unproven_head = head.and_then(|head| {
@@ -518,11 +659,13 @@ pub fn notices(
     if let Some(since) = control_plane.down_since {
         say(NoticeKind::ControlPlaneDown, Severity::Page, since, count(&|_| true));
     }
-    if let Some(reverted) = ledger.head().filter(|head| head.reverts_to.is_some()) {
-        let behind = |state| matches!(state, ConfigState::Behind { .. } | ConfigState::Ahead { .. });
-        if count(&behind) > 0 {
-            say(NoticeKind::Reverted, Severity::Ticket, reverted.published_at, count(&behind));
-        }
+    // A hash-only control plane that went back leaves nodes behind, one with ordered tokens leaves them ahead.
+    let behind = count(&|state| matches!(state, ConfigState::Behind { cause: BehindCause::Reverted, .. }));
+    let ahead = count(&|state| matches!(state, ConfigState::Ahead { .. }));
+    if let (Some(since), 1..) = (ledger.head_since(), behind.saturating_add(ahead)) {
+        let last = ledger.in_order().rev().find(|version| version.reverts_to.is_some());
+        let since = last.filter(|_| ahead == 0).map_or(since, |reverted| reverted.published_at);
+        say(NoticeKind::Reverted, Severity::Ticket, since, behind.saturating_add(ahead));
     }
     notices.sort_by_key(|notice| (notice.severity, notice.since));
     (notices, horizon.next())

@@ -217,6 +217,18 @@ struct Expected {
     at: Timestamp,
 }
 
+/// What it means that a hash of a version before the head is said again.
+enum Again {
+    /// Nothing: it was said last, or a replica is late.
+    NothingNew,
+    /// It renders this head too.
+    OfHead(Ordinal),
+    /// It is the first hash of this head, which therefore went back.
+    Reverted(Ordinal),
+    /// The control plane went back, just now.
+    WentBack,
+}
+
 /// A version that is about to enter.
 struct Entry {
     at: Timestamp,
@@ -239,6 +251,8 @@ pub struct Ledger {
     /// Oldest first: the token's order where it has one, else the order of entry.
     order: Vec<Ordinal>,
     head: Option<Ordinal>,
+    /// When the control plane's word last moved the head.
+    head_since: Option<Timestamp>,
     aliases: Vec<Alias>,
     movements: Vec<Movement>,
     expected: Vec<Expected>,
@@ -252,6 +266,14 @@ pub struct Ledger {
     last_read_at: Option<Timestamp>,
     #[serde(skip)]
     index: HashMap<ConfigRef, Vec<u32>>,
+    /// Places in `aliases`, by the version that they name.
+    #[serde(skip)]
+    names: Vec<Vec<u32>>,
+    #[serde(skip)]
+    keys: HashMap<Line, Ordinal>,
+    /// Versions that have a digest in some cohort, by the digest.
+    #[serde(skip)]
+    behaving: HashMap<Digest, Vec<Ordinal>>,
     #[serde(skip)]
     rank: Vec<u32>,
     /// Versions that change behaviour, oldest first, with what lies at or before each.
@@ -286,9 +308,16 @@ impl Ledger {
         self.version(self.head?)
     }
 
+    /// When the control plane's word last moved the head.
+    #[must_use]
+    pub const fn head_since(&self) -> Option<Timestamp> {
+        self.head_since
+    }
+
     /// Everything that names a version.
     pub fn aliases_of(&self, ordinal: Ordinal) -> impl Iterator<Item = &Alias> {
-        self.aliases.iter().filter(move |alias| alias.ordinal == ordinal)
+        let places = index_of(ordinal).and_then(|index| self.names.get(index)).map(Vec::as_slice).unwrap_or_default();
+        places.iter().filter_map(|place| self.aliases.get(*place as usize))
     }
 
     /// Movements, oldest first.
@@ -327,15 +356,21 @@ impl Ledger {
         self.declaration.propagation_ms.map_or(policy.propagation_ms, i64::from)
     }
 
-    /// What the control plane expects of a cohort now: the newest word that names the head there, the most exact scope
-    /// first.
+    /// What the control plane expects of a cohort now: the newest word that names the head there.
     #[must_use]
     pub fn expected(&self, cohort: &Scope) -> Option<&ConfigRef> {
+        self.expected_as(self.head?, cohort)
+    }
+
+    /// What the control plane expects of a cohort while a version is the head: the newest word that names it there, else
+    /// the newest of its names.
+    #[must_use]
+    pub fn expected_as(&self, head: Ordinal, cohort: &Scope) -> Option<&ConfigRef> {
         let told = self.expected.iter().filter(|expected| expected.scope.holds(cohort));
-        let told = told.filter(|expected| self.names_head(&expected.config)).max_by_key(|expected| expected.at);
-        told.map(|expected| &expected.config).or_else(|| {
-            let named = self.aliases.iter().filter(|alias| Some(alias.ordinal) == self.head);
-            named.filter(|alias| alias.scope.holds(cohort)).max_by_key(|alias| alias.since).map(|alias| &alias.config)
+        let told = told.filter(|expected| self.named(&expected.config).any(|alias| alias.ordinal == head));
+        told.max_by_key(|expected| expected.at).map(|expected| &expected.config).or_else(|| {
+            let named = self.aliases_of(head).filter(|alias| alias.scope.holds(cohort));
+            named.max_by_key(|alias| alias.since).map(|alias| &alias.config)
         })
     }
 
@@ -368,11 +403,28 @@ impl Ledger {
         places.iter().filter_map(|place| self.aliases.get(*place as usize))
     }
 
+    /// The head as of a moment at or before now, as far as that can be told without what moved it since.
+    #[must_use]
+    pub fn head_at(&self, at: Timestamp) -> Option<&Version> {
+        if self.head_since.is_none_or(|since| since <= at) {
+            return self.head();
+        }
+        let head_rank = self.head.map(|head| self.rank_of(head))?;
+        let before = self.order.get(..=head_rank as usize).unwrap_or_default().iter().rev();
+        before.filter_map(|ordinal| self.version(*ordinal)).find(|version| version.published_at <= at)
+    }
+
     /// Where a version stands, seen from the head now.
     #[must_use]
     pub fn standing(&self, ordinal: Ordinal) -> Option<Standing> {
+        self.standing_from(ordinal, self.head?)
+    }
+
+    /// Where a version stands, seen from a head.
+    #[must_use]
+    pub fn standing_from(&self, ordinal: Ordinal, head: Ordinal) -> Option<Standing> {
         self.version(ordinal)?;
-        let (rank, head_rank) = (self.rank_of(ordinal), self.rank_of(self.head?));
+        let (rank, head_rank) = (self.rank_of(ordinal), self.rank_of(head));
         let next = self.changing.partition_point(|change| change.rank <= rank);
         let end = self.changing.partition_point(|change| change.rank <= head_rank);
         let nothing = Standing { behind: 0, since: None, reverted: false, ahead: rank > head_rank };
@@ -394,8 +446,10 @@ impl Ledger {
     /// Whether a node that ran `ordinal` missed nothing that changes behaviour at `at`.
     #[must_use]
     pub fn was_current(&self, ordinal: Ordinal, at: Timestamp) -> bool {
-        let later = self.order.iter().skip(self.rank_of(ordinal) as usize + 1);
-        !later.filter_map(|later| self.version(*later)).any(|version| !version.no_op && version.published_at <= at)
+        let rank = self.rank_of(ordinal);
+        let next = self.changing.partition_point(|change| change.rank <= rank);
+        let mut later = self.changing[next..].iter().filter_map(|change| self.at_rank(change.rank));
+        !later.any(|version| version.published_at <= at)
     }
 
     /// Position in the order of the ledger, oldest first.
@@ -485,6 +539,9 @@ impl Ledger {
             version.actor = version.actor.take().or_else(|| said.actor.clone());
             version.shape = version.shape.take().or_else(|| said.shape.clone());
         }
+        if let Some(key) = self.version(ordinal).and_then(|version| version.key.clone()) {
+            self.keys.insert(key, ordinal);
+        }
         if let Some(digest) = &said.digest {
             self.learn_digest(ordinal, &word.scope, digest);
         }
@@ -532,12 +589,10 @@ impl Ledger {
             let alias = self.meaning(config, &word.scope, entry.at)?;
             (Some(alias.ordinal) != self.head && alias.unproven.is_none()).then_some(alias.ordinal)
         });
-        let no_op = said.digest.as_ref().is_some_and(|digest| self.head_digest(&word.scope) == Some(digest));
         let key = changeset_key(said);
         let ordinal = self.append(entry, said.token.clone(), key, policy);
         if let Some(version) = self.version_mut(ordinal) {
             version.reverts_to = reverts_to;
-            version.no_op = no_op;
         }
         if let Some((moved_at, to, scope)) = moved {
             self.refute(&to, &scope, ordinal, moved_at);
@@ -566,14 +621,8 @@ impl Ledger {
                     self.name(frame.config.clone(), &word.scope, ordinal, at, Evidence::Frame, None);
                 }
             }
-            // What this cohort was told last is told again, as at every reconnect: nothing new.
-            Some(_) if told.as_ref() == Some(&frame.config) => {}
             Some((ordinal, _)) => {
-                let appended = self.append(entry, None, None, policy);
-                if let Some(version) = self.version_mut(appended) {
-                    version.reverts_to = Some(ordinal);
-                }
-                self.name(frame.config.clone(), &word.scope, appended, at, Evidence::Frame, None);
+                self.hear_earlier(entry, word, &frame.config, told.as_ref(), ordinal, Evidence::Frame, policy);
             }
             None => self.hear_new_frame(entry, word, frame, told, policy),
         }
@@ -587,9 +636,9 @@ impl Ledger {
             let first = self.append(entry, None, None, policy);
             return self.name(config, &word.scope, first, at, Evidence::Frame, None);
         };
-        let (head, head_at, head_entered_by) = (head.ordinal, head.published_at, head.entered_by);
-        let spoke_of_head = |alias: &Alias| alias.ordinal == head && alias.scope == word.scope;
-        let cohort_spoke = self.aliases.iter().any(spoke_of_head);
+        let (head, head_at) = (head.ordinal, head.published_at);
+        let head_by_token = self.head().and_then(|head| head.token.as_ref()).is_some_and(is_ordered);
+        let cohort_spoke = self.aliases_of(head).any(|alias| alias.scope == word.scope);
         let replica_spoke = told.as_ref().is_some_and(|told| self.named(told).any(|alias| alias.ordinal == head));
         let in_window = at.since(head_at) < policy.replica_window_ms;
 
@@ -614,19 +663,106 @@ impl Ledger {
             return self.name(config, &word.scope, head, at, Evidence::SameMoment, unproven);
         }
         // Another protocol announced the head a moment ago, and this one has sent more than one rendering since.
-        let by_other = matches!(head_entered_by, EnteredBy::Notified);
+        let by_other = head_by_token && !self.aliases_of(head).any(|alias| alias.evidence == Evidence::Frame);
         if by_other && in_window && head_digest.is_none() {
             return self.name(config, &word.scope, head, at, Evidence::SameMoment, None);
         }
-        let came_back = digest.and_then(|digest| {
-            let earlier = self.in_order().rev().find(|version| version.digest(&word.scope) == Some(digest))?;
-            Some(earlier.ordinal)
+        let came_back = digest.and_then(|digest| self.behaving.get(digest)).and_then(|same| {
+            let of_cohort = |ordinal: &&Ordinal| {
+                self.version(**ordinal).is_some_and(|version| version.digest(&word.scope) == digest)
+            };
+            same.iter().filter(of_cohort).max_by_key(|ordinal| self.rank_of(**ordinal)).copied()
         });
         let appended = self.append(entry, None, None, policy);
         if let Some(version) = self.version_mut(appended) {
             version.reverts_to = came_back;
         }
         self.name(config, &word.scope, appended, at, Evidence::Frame, None);
+    }
+
+    /// A hash of a version before the head is said (again).
+    fn hear_earlier(
+        &mut self,
+        entry: Entry,
+        word: &Word,
+        config: &ConfigRef,
+        told: Option<&ConfigRef>,
+        earlier: Ordinal,
+        evidence: Evidence,
+        policy: &Policy,
+    ) {
+        let at = entry.at;
+        match self.again(at, word, config, told, earlier, policy) {
+            Again::NothingNew => {}
+            Again::OfHead(head) => self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, None),
+            Again::Reverted(head) => {
+                if let Some(version) = self.version_mut(head) {
+                    version.reverts_to = Some(earlier);
+                    version.no_op = false;
+                }
+                self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, None);
+            }
+            Again::WentBack => {
+                let appended = self.append(entry, None, None, policy);
+                if let Some(version) = self.version_mut(appended) {
+                    version.reverts_to = Some(earlier);
+                }
+                self.name(config.clone(), &word.scope, appended, at, evidence, None);
+            }
+        }
+    }
+
+    fn again(
+        &self,
+        at: Timestamp,
+        word: &Word,
+        config: &ConfigRef,
+        told: Option<&ConfigRef>,
+        earlier: Ordinal,
+        policy: &Policy,
+    ) -> Again {
+        let Some(head) = self.head() else { return Again::WentBack };
+        // What this cohort was told last is told again, as at every reconnect.
+        if told == Some(config) {
+            return Again::NothingNew;
+        }
+        // The same step back, told to another cohort or by another replica, or under another hash.
+        if head.reverts_to == Some(earlier) {
+            return Again::OfHead(head.ordinal);
+        }
+        // The head has no hash yet, and what this cohort is told moved: so this is how the head is rendered.
+        let hashed = self.aliases_of(head.ordinal).any(|alias| alias.evidence != Evidence::Token);
+        if told.is_some() && !hashed {
+            return Again::Reverted(head.ordinal);
+        }
+        if told.is_some_and(|told| self.names_head(told)) {
+            return Again::WentBack;
+        }
+        let of_replica = |expected: &&Expected| expected.replica == word.replica;
+        let replica_spoke = self.expected.iter().filter(of_replica).any(|expected| self.names_head(&expected.config));
+        if at.since(head.published_at) < policy.replica_window_ms {
+            // A rendering that is the same for this cohort as one before, or a replica that is not there yet.
+            let of_head = replica_spoke && at >= head.published_at;
+            return if of_head { Again::OfHead(head.ordinal) } else { Again::NothingNew };
+        }
+        let latest = Timestamp::from_ms(i64::MAX);
+        let told = told.and_then(|told| self.meaning(told, &word.scope, latest)).map(|alias| alias.ordinal);
+        let forward = told.is_some_and(|told| self.rank_of(told) < self.rank_of(earlier));
+        if forward && word.replica.is_some() && !replica_spoke { Again::NothingNew } else { Again::WentBack }
+    }
+
+    /// A hash of the head is expected. Going back ends a movement; coming to a hash that was never proven is one.
+    fn hear_head_expected(&mut self, at: Timestamp, word: &Word, config: &ConfigRef, told: Option<ConfigRef>) {
+        self.end_movements_back_to(config, at);
+        let unproven = self.named(config).filter(|alias| Some(alias.ordinal) == self.head);
+        let unproven = unproven.filter_map(|alias| alias.unproven).next();
+        let open = self.movements.iter().any(|movement| movement.ended.is_none() && movement.to == *config);
+        if let Some(why @ (Unproven::MovedWithoutChange | Unproven::TemplateFields)) = unproven
+            && told.as_ref() != Some(config)
+            && !open
+        {
+            self.moved(at, &word.scope, told, config.clone(), why, Vec::new());
+        }
     }
 
     /// A frame carries a hash that a movement had left open: its content decides.
@@ -668,18 +804,31 @@ impl Ledger {
         }
     }
 
-    /// Keeps the digest of a version in a cohort, and sees whether the version changed anything there: a token that
-    /// moved over the same behaviour is a no-op version (DESIGN 2).
+    /// Keeps the digest of a version in a cohort, and sees whether the version, and the one after it, changed anything.
     fn learn_digest(&mut self, ordinal: Ordinal, scope: &Scope, digest: &Digest) {
-        let rank = self.rank_of(ordinal) as usize;
-        let before = self.order.get(..rank).unwrap_or_default().iter().rev();
-        let before = before.filter_map(|earlier| self.version(*earlier)?.digest(scope)).next();
-        let unchanged = before == Some(digest);
-        let Some(version) = self.version_mut(ordinal) else { return };
-        if version.digest(scope).is_none() {
-            version.digests.push((scope.clone(), digest.clone()));
-            let token_moved = version.token.is_some() || version.key.is_some();
-            version.no_op |= unchanged && token_moved && version.reverts_to.is_none();
+        let Some(version) = self.version_mut(ordinal).filter(|version| version.digest(scope).is_none()) else { return };
+        version.digests.push((scope.clone(), digest.clone()));
+        let behaving = self.behaving.entry(digest.clone()).or_default();
+        behaving.push(ordinal);
+        behaving.sort_unstable();
+        let next = self.order.get(self.rank_of(ordinal) as usize + 1).copied();
+        self.judge_no_op(ordinal);
+        next.into_iter().for_each(|next| self.judge_no_op(next));
+    }
+
+    /// A token or an announcement that moved over the same behaviour is a no-op version (DESIGN 2): in each cohort where
+    /// its digest is known, the version just before it has the same one.
+    fn judge_no_op(&mut self, ordinal: Ordinal) {
+        let before = self.rank_of(ordinal).checked_sub(1).and_then(|rank| self.at_rank(rank));
+        let (Some(before), Some(version)) = (before, self.version(ordinal)) else { return };
+        let moved = version.token.is_some() || version.key.is_some() || version.entered_by == EnteredBy::Announced;
+        let mut digests = version.digests.iter();
+        let same = digests.all(|(scope, digest)| before.digest(scope) == Some(digest)) && !version.digests.is_empty();
+        let no_op = moved && same && version.reverts_to.is_none();
+        if version.no_op != no_op
+            && let Some(version) = self.version_mut(ordinal)
+        {
+            version.no_op = no_op;
         }
     }
 
@@ -694,13 +843,7 @@ impl Ledger {
     ) {
         let entry = Entry { at, recorded_at, entered_by: EnteredBy::Expected };
         if let Some(token) = token {
-            let ordinal = match self.by_token(Some(token)) {
-                Some(ordinal) => {
-                    self.point_at(ordinal);
-                    ordinal
-                }
-                None => self.append(entry, Some(token.clone()), None, policy),
-            };
+            let ordinal = self.head_by_token(entry, token, policy);
             self.name(ConfigRef::from(token.clone()), &Scope::ANY, ordinal, at, Evidence::Token, None);
             self.note_proven_move(at, &word.scope, config, ordinal);
             self.name(config.clone(), &word.scope, ordinal, at, Evidence::Expected, None);
@@ -723,14 +866,9 @@ impl Ledger {
                 let first = self.append(entry, None, None, policy);
                 self.name(config.clone(), &word.scope, first, at, Evidence::Expected, None);
             }
-            (Some(ordinal), Some(head)) if ordinal == head => self.end_movements_back_to(config, at),
-            (Some(_), Some(_)) if told.as_ref() == Some(config) => {}
+            (Some(ordinal), Some(head)) if ordinal == head => self.hear_head_expected(at, word, config, told),
             (Some(ordinal), Some(_)) => {
-                let appended = self.append(entry, None, None, policy);
-                if let Some(version) = self.version_mut(appended) {
-                    version.reverts_to = Some(ordinal);
-                }
-                self.name(config.clone(), &word.scope, appended, at, Evidence::Expected, None);
+                self.hear_earlier(entry, word, config, told.as_ref(), ordinal, Evidence::Expected, policy);
             }
             (None, Some(head)) => self.hear_unknown_expected(at, word, config, told, head, policy),
         }
@@ -746,8 +884,8 @@ impl Ledger {
         head: Ordinal,
         policy: &Policy,
     ) {
-        let own = |alias: &&Alias| alias.ordinal == head && alias.scope.holds(&word.scope);
-        let has_hash = self.aliases.iter().filter(own).any(|alias| alias.evidence != Evidence::Token);
+        let own = |alias: &&Alias| alias.scope.holds(&word.scope);
+        let has_hash = self.aliases_of(head).filter(own).any(|alias| alias.evidence != Evidence::Token);
         let published_at = self.head().map_or(at, |head| head.published_at);
         let in_window = at.since(published_at) < policy.replica_window_ms;
         if !has_hash {
@@ -763,13 +901,7 @@ impl Ledger {
 
     fn hear_expected_token(&mut self, entry: Entry, word: &Word, token: &Token, policy: &Policy) {
         let at = entry.at;
-        let ordinal = match self.by_token(Some(token)) {
-            Some(ordinal) => {
-                self.point_at(ordinal);
-                ordinal
-            }
-            None => self.append_lower_or_higher(entry, token, policy),
-        };
+        let ordinal = self.head_by_token(entry, token, policy);
         let config = ConfigRef::Token(token.clone());
         self.name(config.clone(), &Scope::ANY, ordinal, at, Evidence::Token, None);
         self.expect(word.replica.as_ref(), &word.scope, &config, at);
@@ -786,25 +918,22 @@ impl Ledger {
         policy: &Policy,
     ) {
         let (token, config) = (Token::from(hash), ConfigRef::Hash(hash));
-        let known = self.by_token(Some(&token));
-        let ordinal = match (known, self.head()) {
-            (Some(ordinal), _) => {
-                self.point_at(ordinal);
-                ordinal
-            }
-            // Another protocol's frame brought this change a moment ago; the token gives it its name.
-            (None, Some(head))
-                if head.token.is_none()
-                    && head.entered_by == EnteredBy::Frame
-                    && at.since(head.published_at) < policy.replica_window_ms =>
-            {
-                let ordinal = head.ordinal;
+        // Another protocol's frame brought this change a moment ago; the token gives it its name.
+        let nameless = |ordinal: &Ordinal| {
+            let version = self.version(*ordinal)?;
+            let by_frame = version.token.is_none() && version.entered_by == EnteredBy::Frame;
+            let soon = at.since(version.published_at) < policy.replica_window_ms;
+            (by_frame && soon).then_some(version.ordinal)
+        };
+        let nameless = self.order.iter().rev().map_while(nameless).last();
+        let ordinal = match (self.by_token(Some(&token)), nameless) {
+            (None, Some(ordinal)) => {
                 if let Some(version) = self.version_mut(ordinal) {
                     version.token = Some(token.clone());
                 }
                 ordinal
             }
-            (None, _) => self.append_lower_or_higher(Entry { at, recorded_at, entered_by }, &token, policy),
+            _ => self.head_by_token(Entry { at, recorded_at, entered_by }, &token, policy),
         };
         if !self.named(&config).any(|alias| alias.ordinal == ordinal) {
             self.name(config.clone(), &word.scope, ordinal, at, Evidence::Token, None);
@@ -812,9 +941,23 @@ impl Ledger {
         self.expect(word.replica.as_ref(), &word.scope, &config, at);
     }
 
-    fn append_lower_or_higher(&mut self, entry: Entry, token: &Token, policy: &Policy) -> Ordinal {
-        let ordinal = self.append(entry, Some(token.clone()), None, policy);
-        self.point_at(ordinal);
+    /// The version that a token by the control plane's word makes the head: an ordered one may lie below others, which
+    /// are `ahead` then; any other token that is told again is a step back (DESIGN 5.2).
+    fn head_by_token(&mut self, entry: Entry, token: &Token, policy: &Policy) -> Ordinal {
+        let at = entry.at;
+        let known = self.by_token(Some(token));
+        let ordinal = match known {
+            Some(ordinal) if is_ordered(token) || Some(ordinal) == self.head => ordinal,
+            Some(earlier) => {
+                let appended = self.append(entry, Some(token.clone()), None, policy);
+                if let Some(version) = self.version_mut(appended) {
+                    version.reverts_to = Some(earlier);
+                }
+                appended
+            }
+            None => self.append(entry, Some(token.clone()), None, policy),
+        };
+        self.point_at(ordinal, at);
         ordinal
     }
 
@@ -835,9 +978,10 @@ impl Ledger {
 
     fn hear_same(&mut self, at: Timestamp, hash: ConfigHash, who: &Line) {
         let config = ConfigRef::Hash(hash);
-        let open = self.movements.iter().find(|movement| movement.ended.is_none() && movement.to == config);
-        if let Some(from) = open.map(|movement| movement.from) {
-            self.prove(&config, from, at, Evidence::Person(who.clone()));
+        let unproven = self.named(&config).filter(|alias| alias.unproven.is_some());
+        let unproven = unproven.map(|alias| alias.ordinal).max_by_key(|ordinal| self.rank_of(*ordinal));
+        if let Some(ordinal) = unproven {
+            self.prove(&config, ordinal, at, Evidence::Person(who.clone()));
         }
     }
 
@@ -882,15 +1026,26 @@ impl Ledger {
     }
 
     fn prove(&mut self, config: &ConfigRef, ordinal: Ordinal, at: Timestamp, evidence: Evidence) {
-        for alias in self.aliases.iter_mut().filter(|alias| alias.config == *config && alias.ordinal == ordinal) {
-            alias.unproven = None;
-            alias.evidence = evidence.clone();
+        for place in self.index.get(config).into_iter().flatten() {
+            if let Some(alias) = self.aliases.get_mut(*place as usize).filter(|alias| alias.ordinal == ordinal) {
+                alias.unproven = None;
+                alias.evidence = evidence.clone();
+            }
         }
         self.end_movements_to(config, ordinal, at);
     }
 
     fn refute(&mut self, config: &ConfigRef, scope: &Scope, ordinal: Ordinal, at: Timestamp) {
-        for alias in self.aliases.iter_mut().filter(|alias| alias.config == *config && alias.unproven.is_some()) {
+        for place in self.index.get(config).into_iter().flatten().copied() {
+            let unproven = self.aliases.get_mut(place as usize).filter(|alias| alias.unproven.is_some());
+            let Some(alias) = unproven else { continue };
+            if let Some(before) = index_of(alias.ordinal).and_then(|index| self.names.get_mut(index)) {
+                before.retain(|other| *other != place);
+            }
+            if let Some(names) = index_of(ordinal).and_then(|index| self.names.get_mut(index)) {
+                names.push(place);
+                names.sort_unstable();
+            }
             alias.ordinal = ordinal;
             alias.unproven = None;
             alias.evidence = Evidence::Expected;
@@ -962,18 +1117,20 @@ impl Ledger {
         }
         let place = u32::try_from(self.aliases.len()).unwrap_or(u32::MAX);
         self.index.entry(config.clone()).or_default().push(place);
+        if let Some(names) = index_of(ordinal).and_then(|index| self.names.get_mut(index)) {
+            names.push(place);
+        }
         self.aliases.push(Alias { config, scope: scope.clone(), ordinal, since, evidence, unproven });
     }
 
     fn by_token(&self, token: Option<&Token>) -> Option<Ordinal> {
         let config = ConfigRef::from(token?.clone());
-        let mut named = self.named(&config);
-        named.find(|alias| alias.evidence == Evidence::Token).map(|alias| alias.ordinal)
+        let named = self.named(&config).filter(|alias| alias.evidence == Evidence::Token);
+        named.map(|alias| alias.ordinal).max_by_key(|ordinal| self.rank_of(*ordinal))
     }
 
     fn by_key(&self, key: Option<&Line>) -> Option<Ordinal> {
-        let key = key?;
-        self.versions.iter().rev().find(|version| version.key.as_ref() == Some(key)).map(|version| version.ordinal)
+        self.keys.get(key?).copied()
     }
 
     fn head_digest(&self, scope: &Scope) -> Option<&Digest> {
@@ -990,11 +1147,7 @@ impl Ledger {
     /// is the head; open movements end, as a change has come.
     fn append(&mut self, entry: Entry, token: Option<Token>, changeset_key: Option<Line>, policy: &Policy) -> Ordinal {
         let ordinal = Ordinal::new(u32::try_from(self.versions.len() + 1).unwrap_or(u32::MAX));
-        let above = |later: &Ordinal| {
-            let later = self.version(*later).and_then(|version| version.token.as_ref());
-            matches!((&token, later), (Some(token), Some(later)) if token.order(later) == Some(Ordering::Less))
-        };
-        let place = self.order.iter().position(above).unwrap_or(self.order.len());
+        let place = self.place_of(token.as_ref());
         let before = place.checked_sub(1).and_then(|place| self.version(self.order[place]));
         let changeset = before.filter(|before| self.joins(before, &entry, changeset_key.as_ref(), policy));
         let changeset = changeset.map_or(ordinal, |before| before.changeset);
@@ -1014,17 +1167,31 @@ impl Ledger {
             digests: Vec::new(),
             shape: None,
         });
+        self.names.push(Vec::new());
         self.order.insert(place, ordinal);
         self.rerank(place);
         self.changed(ordinal);
         let head_rank = self.head.map(|head| self.rank_of(head));
         if head_rank.is_none_or(|rank| self.rank_of(ordinal) > rank) {
-            self.head = Some(ordinal);
-            for movement in self.movements.iter_mut().filter(|movement| movement.ended.is_none()) {
-                movement.ended = Some((entry.at.max(movement.at), MovementEnd::NextChange));
-            }
+            self.point_at(ordinal, entry.at);
         }
         ordinal
+    }
+
+    /// Where a version enters the order: an ordered token below the lowest that is higher, all else at the end. Looks
+    /// from the end, as what comes is nearly always the newest.
+    fn place_of(&self, token: Option<&Token>) -> usize {
+        let mut place = self.order.len();
+        let Some(token) = token.filter(|token| is_ordered(token)) else { return place };
+        for (index, later) in self.order.iter().enumerate().rev() {
+            let later = self.version(*later).and_then(|version| version.token.as_ref());
+            match later.and_then(|later| token.order(later)) {
+                Some(Ordering::Less) => place = index,
+                Some(Ordering::Equal | Ordering::Greater) => break,
+                None => {}
+            }
+        }
+        place
     }
 
     /// Whether a version belongs to the changeset of the one before it (DESIGN 5.6).
@@ -1036,8 +1203,16 @@ impl Ledger {
         entry.at.since(before.published_at) < policy.changeset_gap_ms && entry.at.since(first) < policy.changeset_max_ms
     }
 
-    fn point_at(&mut self, ordinal: Ordinal) {
+    /// Moves the head. That is a change: what an open movement meant is not asked any more.
+    fn point_at(&mut self, ordinal: Ordinal, at: Timestamp) {
+        if self.head == Some(ordinal) {
+            return;
+        }
         self.head = Some(ordinal);
+        self.head_since = Some(at);
+        for movement in self.movements.iter_mut().filter(|movement| movement.ended.is_none()) {
+            movement.ended = Some((at.max(movement.at), MovementEnd::NextChange));
+        }
     }
 
     fn rerank(&mut self, from: usize) {
@@ -1081,12 +1256,32 @@ impl Ledger {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             self.index.entry(alias.config.clone()).or_default().push(place);
         }
+        self.names = vec![Vec::new(); self.versions.len()];
+        for (place, alias) in self.aliases.iter().enumerate() {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            if let Some(names) = index_of(alias.ordinal).and_then(|index| self.names.get_mut(index)) {
+                names.push(place);
+            }
+        }
+        self.keys.clear();
+        self.behaving.clear();
+        for version in &self.versions {
+            self.keys.extend(version.key.iter().map(|key| (key.clone(), version.ordinal)));
+            for (_, digest) in &version.digests {
+                self.behaving.entry(digest.clone()).or_default().push(version.ordinal);
+            }
+        }
         self.rank.clear();
         self.rerank(0);
         self.changing.clear();
         self.changed_from = Some(0);
         self.settle();
     }
+}
+
+/// Whether a token can be compared with others of its kind.
+fn is_ordered(token: &Token) -> bool {
+    token.order(token).is_some()
 }
 
 fn index_of(ordinal: Ordinal) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! What the facts about one node add up to: per source the runs of equal reports, its connection, and what was said of
-//! it. Folding is insensitive to repeats: only the first and the last of a run of equal reports matter.
+//! it. Folding is insensitive to repeats: only the first and the last of a run of equal reports matter, where the last
+//! one is marked as going on from the first ([`Report::continues`]).
 
 use crate::fact::{
     ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Report, Scope, Source, SyncStatus,
@@ -59,8 +60,8 @@ pub struct Link {
 pub struct Twin {
     /// Its hostname and address, and what else it said.
     pub attributes: Attributes,
-    /// What it runs.
-    pub running: Option<ConfigRef>,
+    /// What it runs, as the source tells it that told of both machines.
+    pub run: Option<Run>,
     /// Its last report.
     pub last_at: Timestamp,
     /// How often reports changed over to it.
@@ -153,9 +154,10 @@ impl Node {
 
     /// Takes in a report. One that is older than the last of its source changes nothing but what was never said.
     pub fn report(&mut self, at: Timestamp, source: Source, interval_ms: i64, report: &Report, ledger: &Ledger) {
+        self.first_seen_at = self.first_seen_at.min(at);
         let newest = self.last_report_at().is_none_or(|last| at >= last);
         if newest {
-            self.meet_twin(at, report);
+            self.meet_twin(source, report);
             self.attributes.update(&report.attributes, &self.id);
             if let Some(clock) = report.node_clock {
                 self.clock_skew_ms = Some(clock.since(at));
@@ -190,7 +192,7 @@ impl Node {
     }
 
     /// Two machines that take turns under one id: neither replaces the other (DESIGN 5.10).
-    fn meet_twin(&mut self, at: Timestamp, report: &Report) {
+    fn meet_twin(&mut self, source: Source, report: &Report) {
         let address = |attributes: &Attributes| (attributes.hostname.clone(), attributes.ip.clone());
         let (mine, theirs) = (address(&self.attributes), address(&report.attributes));
         let said_both = theirs.0.is_some() && theirs.1.is_some() && mine.0.is_some() && mine.1.is_some();
@@ -198,19 +200,32 @@ impl Node {
         if !said_both || mine == theirs || repeats_id {
             return;
         }
-        let last_at = self.last_report_at().unwrap_or(at);
-        let running = self.streams.iter().filter_map(|stream| stream.run.as_ref()).map(|run| run.config.clone()).next();
+        let mut stream = self.streams.iter_mut().find(|stream| stream.source == source);
         let back = self.twins.iter().position(|twin| address(&twin.attributes) == theirs);
-        let alternations = back.map_or(0, |place| self.twins.remove(place).alternations);
+        let back = back.map(|place| self.twins.remove(place));
         if self.twins.len() >= TWINS_MAX {
             self.twins.remove(0);
         }
-        let alternations = alternations.saturating_add(1);
-        self.twins.push(Twin { attributes: self.attributes.clone(), running, last_at, alternations });
+        let alternations = back.as_ref().map_or(0, |twin| twin.alternations).saturating_add(1);
+        let run = stream.as_ref().and_then(|stream| stream.run.clone());
+        let last_at = stream.as_ref().map_or(self.first_seen_at, |stream| stream.last_at);
+        // Each machine goes on with its own run.
+        if let (Some(stream), Some(Twin { run: theirs @ Some(_), .. })) = (&mut stream, back) {
+            stream.run = theirs;
+        }
+        self.twins.push(Twin { attributes: self.attributes.clone(), run, last_at, alternations });
+    }
+
+    /// What tells that another id is the same machine: its hostname, else its address (DESIGN 5.10).
+    #[must_use]
+    pub fn machine(&self) -> Option<&Line> {
+        let hostname = self.attributes.hostname.as_ref().filter(|hostname| hostname.as_str() != self.id.as_str());
+        hostname.or(self.attributes.ip.as_ref())
     }
 
     /// Takes in what happened to its connection.
     pub fn connect(&mut self, at: Timestamp, connection: &Connection) {
+        self.first_seen_at = self.first_seen_at.min(at);
         self.attributes.update(&connection.attributes, &self.id);
         let link = self.link.get_or_insert(Link { opened_at: None, closed_at: None, openings: Vec::new() });
         match &connection.event {
@@ -236,15 +251,13 @@ impl Node {
     }
 }
 
-/// Keeps what is said, and since when it is said. Older words do not replace newer ones.
+/// Keeps what is said, and since when it is said. Older words change nothing: what was said between them and now is not
+/// known any more.
 fn say<T: Clone + PartialEq>(slot: &mut Option<SaidSince<T>>, said: Option<&T>, at: Timestamp) {
     let Some(what) = said else { return };
     match slot {
-        Some(said) if said.what == *what => {
-            said.last_at = said.last_at.max(at);
-            said.since = said.since.min(at);
-        }
         Some(said) if at < said.last_at => {}
+        Some(said) if said.what == *what => said.last_at = at,
         _ => *slot = Some(SaidSince { what: what.clone(), since: at, last_at: at }),
     }
 }
@@ -254,7 +267,7 @@ impl Stream {
         if at < self.last_at {
             return;
         }
-        let unbroken = at.since(self.last_at) <= late_after(interval_ms);
+        let unbroken = report.continues || at.since(self.last_at) <= late_after(interval_ms);
         if !unbroken {
             self.unbroken_since = at;
         }

@@ -164,6 +164,7 @@ fn fact(text: &str, now: Timestamp) -> Result<Fact, Wrong> {
         ready: fields.flag("ready")?,
         node_clock: fields.moment("node_clock")?,
         uncertain_ms: 0,
+        continues: false,
     };
     let age_ms = fields.whole("age_ms", 0, AGE_MAX_MS)?.unwrap_or(0);
     fields.end()?;
@@ -396,6 +397,7 @@ mod tests {
                 ),
             ),
             uncertain_ms: 0,
+            continues: false,
         }
         "#);
     }

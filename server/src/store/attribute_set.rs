@@ -22,7 +22,17 @@ pub(super) type Fingerprint = [u64; 2];
 /// The fingerprint of what a report says beside configuration and time.
 pub(super) fn fingerprint(report: &Report, keys: &[RandomState; 2]) -> Fingerprint {
     // All fields by name: a new one must be taken in here, in `body` or in the run.
-    let Report { node: _, running: _, attributes, status, failure, ready, node_clock: _, uncertain_ms: _ } = report;
+    let Report {
+        node: _,
+        running: _,
+        attributes,
+        status,
+        failure,
+        ready,
+        node_clock: _,
+        uncertain_ms: _,
+        continues: _,
+    } = report;
     keys.each_ref().map(|key| {
         let mut hasher = key.build_hasher();
         attributes.hash(&mut hasher);

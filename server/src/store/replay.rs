@@ -327,6 +327,7 @@ impl Vocabulary {
             ready: set.ready,
             node_clock: run.skew_ms.map(|skew_ms| at.plus(skew_ms)),
             uncertain_ms: u32::try_from(uncertain_ms).unwrap_or(u32::MAX),
+            continues: !told.is_first,
         };
         Ok(Some(Fact {
             at,
