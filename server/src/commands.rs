@@ -165,11 +165,12 @@ fn told(outcome: &import::Outcome) -> Ended {
     for refused in &outcome.refused {
         eprintln!("refused: {refused}");
     }
-    for file in &outcome.without_time {
-        eprintln!("{file}: nothing in it has a time; left out");
+    if let Some(first) = outcome.without_time.first() {
+        let count = outcome.without_time.len();
+        eprintln!("{count} files of metrics say nothing of their time and were left out, {first} first");
     }
     if outcome.left_out > 0 {
-        eprintln!("{} observations name no node that can be named", outcome.left_out);
+        eprintln!("{} answers do not say which node they are of and were left out", outcome.left_out);
     }
     if outcome.damaged > 0 || !outcome.refused.is_empty() { Ended::WithDamage } else { Ended::Well }
 }

@@ -73,7 +73,7 @@ impl SourceState {
         }
     }
 
-    /// Since when it is blind.
+    /// Since when it is blind, by what was said of it last; that may be a moment still to come.
     #[must_use]
     pub fn blind_since(&self) -> Option<Timestamp> {
         self.blind.last().filter(|(_, until)| until.is_none()).map(|(from, _)| *from)
@@ -187,7 +187,8 @@ fn silent_until(stream: &Stream, allowed_ms: i64, known: &Known<'_>, now: Timest
 /// has not heard the node since.
 fn deaf_since(stream: &Stream, known: &Known<'_>, horizon: &mut Horizon) -> Option<Timestamp> {
     let state = known.source(stream.source)?;
-    if let Some(blind_since) = state.blind_since() {
+    // A recording says of its source that it ends right after its last moment.
+    if let Some(blind_since) = state.blind_since().filter(|blind_since| horizon.past(blind_since.plus(-1))) {
         return Some(blind_since);
     }
     let began_at = state.began_at.filter(|began_at| *began_at > stream.last_at)?;

@@ -229,7 +229,8 @@ pub async fn import(
         if !outcome.control_planes.contains(&control_plane) {
             outcome.control_planes.push(control_plane.clone());
         }
-        batch.push(Fact { at, recorded_at: at, control_plane, source, what });
+        // Recorded with the last fact, so that the last moment that is recorded is the one before the end.
+        batch.push(Fact { at, recorded_at: last, control_plane, source, what });
     }
     for input in &mut inputs {
         input.reached = (input.lines.line(), input.lines.digest());

@@ -243,16 +243,17 @@ pub fn control_plane_view(control_plane: &ControlPlaneSnapshot, now: Timestamp) 
         counters: counters(&control_plane.tally),
         worst: worst.map(|(node, assessment)| node_row(control_plane, node, assessment, now)),
         last_word_at: ledger.last_word_at(),
-        sources: control_plane.sources.iter().map(source_view).collect(),
+        sources: control_plane.sources.iter().map(|state| source_view(state, now)).collect(),
     }
 }
 
-fn source_view(state: &SourceState) -> SourceView {
+fn source_view(state: &SourceState, now: Timestamp) -> SourceView {
+    let blind_since = state.blind_since().filter(|blind_since| *blind_since <= now);
     SourceView {
         source: state.source,
         last_fact_at: state.last_fact_at,
-        blind_since: state.blind_since(),
-        blind_reason: state.blind_reason.clone(),
+        blind_reason: blind_since.and(state.blind_reason.clone()),
+        blind_since,
     }
 }
 
