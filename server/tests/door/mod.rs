@@ -1,12 +1,17 @@
 //! The whole service behind its real router, over a real SQLite file, with a clock that is moved by hand.
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
+pub mod kong;
+pub mod story;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use axum::response::Response;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use tidemark_domain::fact::Fact;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::time::Timestamp;
 use tidemark_server::clock::Clock;
@@ -103,14 +108,37 @@ impl App {
             }
             None => Body::empty(),
         };
-        let mut request = request.body(body).expect("a request");
+        let response = self.respond(request.body(body).expect("a request")).await;
+        let status = response.status();
+        let text = text(response).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// What the router answers to a request of any kind.
+    pub async fn respond(&self, mut request: Request<Body>) -> Response {
         let peer: std::net::SocketAddr = "127.0.0.1:40000".parse().expect("an address");
         request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
-        let response = self.router.clone().oneshot(request).await.expect("the router answers");
+        self.router.clone().oneshot(request).await.expect("the router answers")
+    }
+
+    /// The body of a GET that must be answered with 200, as text.
+    pub async fn page(&self, path: &str) -> String {
+        let response = self.respond(Request::get(path).body(Body::empty()).expect("a request")).await;
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 256 << 20).await.expect("a body");
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::String(text)))
+        let text = text(response).await;
+        assert_eq!(status, StatusCode::OK, "GET {path}: {text}");
+        text
+    }
+
+    /// Facts that no REST request can say, as an import, a tap or a poller hands them in.
+    pub async fn submit(&self, facts: Vec<Fact>) {
+        self.ingest.submit(facts, None).await.expect("the writer takes it");
+        self.settle().await;
+    }
+
+    /// The end that a signal brings: stops taking, finishes what was taken.
+    pub fn close(&self) {
+        self.closing.cancel();
     }
 
     /// A GET that must be answered with 200.
@@ -155,6 +183,12 @@ impl App {
             }
         }
     }
+}
+
+/// A body as text.
+pub async fn text(response: Response) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), 256 << 20).await.expect("a body");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A hash for a story: one letter, 32 times `0`-`f`, told apart by its number.
