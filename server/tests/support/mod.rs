@@ -422,6 +422,7 @@ impl FleetApi for Fixture {
             hashes: Vec::new(),
             shape: None,
             propagation: Propagation::default(),
+            curve: None,
         })
     }
 }
