@@ -86,7 +86,7 @@ async fn the_format_follows_accept() {
         let request = Request::get("/metrics").header("accept", accept);
         let said = house.send(request.body(axum::body::Body::empty()).expect("a request")).await;
         assert!(said.header("content-type").starts_with(expected), "{accept}");
-        assert_eq!(said.header("vary").contains("accept"), true, "{accept}");
+        assert!(said.header("vary").contains("accept"), "{accept}");
     }
 }
 
