@@ -729,13 +729,14 @@ impl Ledger {
         policy: &Policy,
     ) -> Again {
         let Some(head) = self.head() else { return Again::WentBack };
+        // The same step back, told to another cohort or by another replica, or under another hash; a cohort that was
+        // spared what lay in between is told what it was told last.
+        if head.reverts_to == Some(earlier) {
+            return Again::OfHead(head.ordinal);
+        }
         // What this cohort was told last is told again, as at every reconnect.
         if told == Some(config) {
             return Again::NothingNew;
-        }
-        // The same step back, told to another cohort or by another replica, or under another hash.
-        if head.reverts_to == Some(earlier) {
-            return Again::OfHead(head.ordinal);
         }
         // The head has no hash yet, and what this cohort is told moved: so this is how the head is rendered.
         let hashed = self.aliases_of(head.ordinal).any(|alias| alias.evidence != Evidence::Token);
