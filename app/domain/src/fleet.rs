@@ -124,12 +124,14 @@ impl ControlPlane {
         &mut self.sources[place]
     }
 
-    fn place_of(&mut self, id: &NodeId, at: Timestamp) -> u32 {
+    fn place_of(&mut self, id: &NodeId, at: Timestamp, source: Source) -> u32 {
         if let Some(place) = self.places.get(id) {
             return *place;
         }
         let place = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        self.nodes.push(Arc::new(Node::new(id.clone(), at)));
+        let began_at = self.sources.iter().find(|state| state.source == source).and_then(|state| state.began_at);
+        let was_there = began_at.is_some_and(|began_at| at <= began_at);
+        self.nodes.push(Arc::new(Node { was_there, ..Node::new(id.clone(), at) }));
         self.places.insert(id.clone(), place);
         place
     }
@@ -148,7 +150,7 @@ impl ControlPlane {
         }
         match &fact.what {
             What::Report(report) => {
-                let place = self.place_of(&report.node, at);
+                let place = self.place_of(&report.node, at, fact.source);
                 let away = self.was_away(at);
                 let ledger = Arc::clone(&self.ledger);
                 let Some(node) = self.node_mut(place) else { return Touched::Nothing };
@@ -160,17 +162,17 @@ impl ControlPlane {
                 }
                 node.report(at, fact.source, interval_ms, report, &ledger);
                 drop(ledger);
-                let replaced = self.meet_machine(place, machine.as_ref(), policy);
+                let replaced = self.meet_machine(place, machine.as_ref());
                 let dated_back = self.came_to(place, at, fact.source, policy);
                 if replaced || dated_back { Touched::All } else { Touched::Node(place) }
             }
             What::Connection(connection) => {
                 let Some(id) = &connection.node else { return Touched::Nothing };
-                let place = self.place_of(id, at);
+                let place = self.place_of(id, at, fact.source);
                 let Some(node) = self.node_mut(place) else { return Touched::Nothing };
                 let machine = node.machine().cloned();
                 node.connect(at, connection);
-                if self.meet_machine(place, machine.as_ref(), policy) { Touched::All } else { Touched::Node(place) }
+                if self.meet_machine(place, machine.as_ref()) { Touched::All } else { Touched::Node(place) }
             }
             What::Word(word) => {
                 self.answered(at);
@@ -307,7 +309,7 @@ impl ControlPlane {
 
     /// A node that comes up under a new id on the machine of others replaces those that are silent since
     /// (DESIGN 5.10); whether they are is judged when they are assessed. `before` is what named its machine so far.
-    fn meet_machine(&mut self, place: u32, before: Option<&Line>, policy: &Policy) -> bool {
+    fn meet_machine(&mut self, place: u32, before: Option<&Line>) -> bool {
         let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
         let (machine, first_seen_at) = (node.machine().cloned(), node.first_seen_at);
         if machine.as_ref() == before {
@@ -339,7 +341,9 @@ impl ControlPlane {
                 Ordering::Greater => (place, other, others_first),
                 Ordering::Equal => continue,
             };
-            if !self.came_up(heir, policy) {
+            // One that was there when its source began to listen is only new to us.
+            let heir = usize::try_from(heir).ok().and_then(|heir| self.nodes.get(heir));
+            if heir.is_none_or(|heir| heir.was_there) {
                 continue;
             }
             if let Some(elder) = self.node_mut(elder) {
@@ -348,18 +352,6 @@ impl ControlPlane {
             }
         }
         replaced
-    }
-
-    /// Whether a node came up while we listened. One that was there when its source began to listen is only new to us,
-    /// and replaces nobody.
-    fn came_up(&self, place: u32, policy: &Policy) -> bool {
-        let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
-        let sources = node.streams.iter().filter_map(|stream| {
-            let state = self.sources.iter().find(|state| state.source == stream.source)?;
-            Some(state.began_at?.plus(state.interval_ms))
-        });
-        let first_look_until = sources.max().unwrap_or_else(|| self.first_fact_at.plus(policy.report_interval_ms));
-        node.first_seen_at > first_look_until
     }
 
     /// A version that this report shows to exist, where the control plane's own word does not say so (DESIGN 5.1).

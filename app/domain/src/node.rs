@@ -86,6 +86,8 @@ pub struct Node {
     pub id: NodeId,
     /// When we first heard of it.
     pub first_seen_at: Timestamp,
+    /// It was there already when the source that first named it began to listen: new to us, and to nobody else.
+    pub was_there: bool,
     /// What seldom changes.
     pub attributes: Attributes,
     /// What each source tells; at most one a source.
@@ -119,6 +121,7 @@ impl Node {
         Self {
             id,
             first_seen_at: at,
+            was_there: false,
             attributes: Attributes::default(),
             streams: Vec::new(),
             link: None,
