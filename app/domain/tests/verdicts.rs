@@ -350,6 +350,15 @@ fn zeros_have_three_outcomes() {
     check(None, Some(true), true, unknown);
     let reason = WithheldReason::PluginSet;
     check(Some(withheld()), None, false, ConfigState::Incompatible { reason, since: t(10_000), running: None });
+    // It was current while the head was empty, and is not since there is something.
+    let mut world = World::listening();
+    world.expected("zeros");
+    let report = Report { status: Some(SyncStatus::Normal), ..Report::of(node_id("node"), config("zeros")) };
+    world.report(Source::Push, report);
+    word(&world, 0, ConfigWord::Current);
+    world.now = 10_000;
+    world.announce(announced("r2", &["a"]));
+    is(&world, 10_000, empty(EmptyProof::NeverConfigured));
     // The head is empty.
     let mut world = World::listening();
     world.expected("zeros");
