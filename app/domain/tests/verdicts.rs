@@ -152,7 +152,12 @@ fn who_leaves_the_counts_and_comes_back() {
         let report = |id: &str| Report { attributes: attributes.clone(), ..Report::of(node_id(id), config("a")) };
         let mut world = World::listening();
         world.report(Source::Push, report("node"));
-        world.now = 20_000;
+        // What comes within the first interval of listening was there before, and is only new to us.
+        let mut first_look = world.clone();
+        first_look.now = 30_000;
+        first_look.report(Source::Push, report("heir"));
+        gone(&first_look, 90_001, None);
+        world.now = 30_001;
         world.report(Source::Push, report("heir"));
         gone(&world, 90_000, None);
         gone(&world, 90_001, Some(Gone::Replaced));
