@@ -272,6 +272,7 @@ impl Health for Shared {
 impl FleetFigures for Shared {
     fn figures(&self) -> Figures {
         let snapshot = self.snapshots.load();
+        let of_all = &snapshot.notices;
         let figures = |control_plane: &crate::board::ControlPlaneSnapshot| {
             let mut nodes = NodeCounts::default();
             let mut behind_changesets_max = 0;
@@ -288,7 +289,12 @@ impl FleetFigures for Shared {
                 behind_changesets_max,
                 hash_only_drift: control_plane.tally.by_alias,
                 propagation: control_plane.propagation,
-                notices: control_plane.notices.iter().map(|notice| (notice.kind, notice.severity)).collect(),
+                notices: of_all
+                    .iter()
+                    .filter(|notice| notice.control_plane == control_plane.name)
+                    .chain(&control_plane.notices)
+                    .map(|notice| (notice.kind, notice.severity))
+                    .collect(),
             }
         };
         Figures {
