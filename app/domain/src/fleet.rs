@@ -129,8 +129,9 @@ impl ControlPlane {
             return *place;
         }
         let place = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let began_at = self.sources.iter().find(|state| state.source == source).and_then(|state| state.began_at);
-        let was_there = began_at.is_some_and(|began_at| at <= began_at);
+        let state = self.sources.iter().find(|state| state.source == source);
+        let first_look = state.and_then(|state| Some(state.began_at?.plus(state.interval_ms)));
+        let was_there = first_look.is_some_and(|until| at <= until);
         self.nodes.push(Arc::new(Node { was_there, ..Node::new(id.clone(), at) }));
         self.places.insert(id.clone(), place);
         place
@@ -345,7 +346,7 @@ impl ControlPlane {
                 Ordering::Greater => (place, other, others_first),
                 Ordering::Equal => continue,
             };
-            // One that was there when its source began to listen is only new to us.
+            // One that was there in the first interval of listening is only new to us.
             let heir = usize::try_from(heir).ok().and_then(|heir| self.nodes.get(heir));
             if heir.is_none_or(|heir| heir.was_there) {
                 continue;

@@ -86,7 +86,7 @@ pub struct Node {
     pub id: NodeId,
     /// When we first heard of it.
     pub first_seen_at: Timestamp,
-    /// It was there already when the source that first named it began to listen: new to us, and to nobody else.
+    /// It was there within the first interval in which the source that named it listened: new to us, and to nobody else.
     pub was_there: bool,
     /// What seldom changes.
     pub attributes: Attributes,
