@@ -10,7 +10,7 @@ help: ## What can be asked for
 
 run: setup-build bundle ## Builds everything and serves the dashboard on http://127.0.0.1:3000
 	@mkdir -p target/run
-	cargo run --release --locked --bin tidemark -- serve --database target/run/tidemark.db
+	cargo run --release --locked --bin tidemark -- serve --demo-fleet --database target/run/tidemark.db
 
 test: setup lint unit-tests schema browser-tests ## Sets up, then runs every test there is
 
@@ -48,4 +48,4 @@ bundle: ## Builds the browser bundle into target/site and prints its size
 	cargo bundle
 
 bench: ## Runs the benchmarks
-	cargo bench --locked --workspace
+	cargo bench --locked --package tidemark

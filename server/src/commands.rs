@@ -87,9 +87,10 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
         None => run::live(&database, Clock::machine(), policy, writer_closing.clone()).await,
     }?;
     running.parts.closing = door_closing.clone();
+    let last_recorded_at = running.store.progress().await?.recorded_at;
     let fleet = serve.demo_fleet.then(|| {
         let (ingest, clock) = (running.parts.ingest.clone(), running.parts.clock.clone());
-        tokio::spawn(fixture::run(ingest, clock, door_closing))
+        tokio::spawn(fixture::run(ingest, clock, last_recorded_at, door_closing))
     });
 
     ready(address);

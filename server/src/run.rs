@@ -9,14 +9,14 @@ use crate::ingest::writer::{Watcher, Writer};
 use crate::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, NodeCounts};
 use crate::metrics::process::Counted;
 use crate::reader::{Reader, fold};
-use crate::service::{ControlPlanes, Health, Memory, Parts, Remembering};
-use crate::store::{Store, StoreError};
+use crate::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
+use crate::store::{Store, StoreError, Taken};
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tidemark_app::api::ApiError;
+use tidemark_app::api::{Answer, ApiError};
 use tidemark_domain::fact::{Declaration, Fact, Listening, Source, What};
 use tidemark_domain::id::{CpName, Line};
 use tidemark_domain::policy::Policy;
@@ -180,6 +180,7 @@ fn parts(
         figures: Arc::clone(&shared) as Arc<dyn FleetFigures>,
         control_planes: Arc::clone(&shared) as Arc<dyn ControlPlanes>,
         memory: Arc::clone(&shared) as Arc<dyn Memory>,
+        recordings: Arc::clone(&shared) as Arc<dyn Recordings>,
         health: shared,
         revisions,
         counted,
@@ -244,6 +245,20 @@ impl Memory for Shared {
             })
         })
     }
+}
+
+impl Recordings for Shared {
+    fn taken(&self, first_digest: String) -> Answer<'_, Option<Taken>> {
+        Box::pin(async move { self.store.taken(&first_digest).await.map_err(unanswered) })
+    }
+
+    fn newest_word_at(&self, control_plane: CpName) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(async move { self.store.newest_word_at(&control_plane).await.map_err(unanswered) })
+    }
+}
+
+fn unanswered(error: StoreError) -> ApiError {
+    ApiError::Internal(format!("the store did not answer: {error}"))
 }
 
 impl Health for Shared {

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_app::api::{ApiError, Fleet};
+use tidemark_app::api::{Answer, Fleet};
 use tidemark_domain::fact::Declaration;
 use tidemark_domain::id::CpName;
+use tidemark_domain::time::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::http::{Door, DoorLimits};
 use crate::ingest::{Ingest, Remembered};
 use crate::metrics::fleet::FleetFigures;
 use crate::metrics::process::Counted;
+use crate::store::Taken;
 
 /// What the front door stands before.
 pub struct Parts {
@@ -39,6 +40,8 @@ pub struct Parts {
     pub control_planes: Arc<dyn ControlPlanes>,
     /// Answers that were given under an `Idempotency-Key`.
     pub memory: Arc<dyn Memory>,
+    /// How far recordings were taken.
+    pub recordings: Arc<dyn Recordings>,
     /// Whether all of this works.
     pub health: Arc<dyn Health>,
     /// The newest revision of the fleet's answer.
@@ -66,7 +69,15 @@ pub trait Memory: Send + Sync {
 }
 
 /// An answer of [`Memory`] on its way.
-pub type Remembering<'a> = Pin<Box<dyn Future<Output = Result<Option<Remembered>, ApiError>> + Send + 'a>>;
+pub type Remembering<'a> = Answer<'a, Option<Remembered>>;
+
+/// What the store knows of recordings, for `tidemark import --to`.
+pub trait Recordings: Send + Sync {
+    /// How far the recording of this first digest was taken.
+    fn taken(&self, first_digest: String) -> Answer<'_, Option<Taken>>;
+    /// When the newest word of a control plane was recorded.
+    fn newest_word_at(&self, control_plane: CpName) -> Answer<'_, Option<Timestamp>>;
+}
 
 /// Whether the parts work.
 pub trait Health: Send + Sync {

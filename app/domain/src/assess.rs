@@ -233,7 +233,7 @@ fn connectivity(node: &Node, deciding: Option<&Stream>, known: &Known<'_>, horiz
             Connectivity::Connected { since: stream.unbroken_since }
         };
     }
-    if node.replaced_at.is_some_and(|replaced_at| replaced_at >= since) {
+    if node.replaced_at.is_some_and(|replaced_at| replaced_at > since) {
         return Connectivity::Gone { since, why: Gone::Replaced };
     }
     let ephemeral = policy.ephemeral_label.as_ref().is_some_and(|(key, value)| {

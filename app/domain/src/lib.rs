@@ -5,7 +5,7 @@
 //!
 //! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`ledger`],
 //! [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
-//! [`view`]).
+//! [`drawing`], [`view`]).
 
 pub mod time;
 
@@ -36,5 +36,7 @@ pub mod query;
 pub mod common;
 
 pub mod sentence;
+
+pub mod drawing;
 
 pub mod view;

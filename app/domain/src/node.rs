@@ -152,10 +152,11 @@ impl Node {
         self.attributes.hostname.as_ref().map_or(self.id.as_str(), Line::as_str)
     }
 
-    /// Takes in a report. One that is older than the last of its source changes nothing but what was never said.
+    /// Takes in a report. One that is not newer than the last changes nothing but what was never said, so that a report
+    /// that is told again changes nothing at all.
     pub fn report(&mut self, at: Timestamp, source: Source, interval_ms: i64, report: &Report, ledger: &Ledger) {
         self.first_seen_at = self.first_seen_at.min(at);
-        let newest = self.last_report_at().is_none_or(|last| at >= last);
+        let newest = self.last_report_at().is_none_or(|last| at > last);
         if newest {
             self.meet_twin(source, report);
             self.attributes.update(&report.attributes, &self.id);
@@ -256,7 +257,7 @@ impl Node {
 fn say<T: Clone + PartialEq>(slot: &mut Option<SaidSince<T>>, said: Option<&T>, at: Timestamp) {
     let Some(what) = said else { return };
     match slot {
-        Some(said) if at < said.last_at => {}
+        Some(said) if at <= said.last_at => {}
         Some(said) if said.what == *what => said.last_at = at,
         _ => *slot = Some(SaidSince { what: what.clone(), since: at, last_at: at }),
     }
@@ -275,14 +276,13 @@ impl Stream {
         let last_at = std::mem::replace(&mut self.last_at, at);
         self.uncertain_ms = report.uncertain_ms;
         let Some(config) = &report.running else { return };
+        // Two configurations in one moment: the order of arrival must not decide, so the text does.
+        if at == last_at && self.run.as_ref().is_some_and(|run| *config < run.config) {
+            return;
+        }
         match &mut self.run {
             Some(run) if run.config == *config => {}
-            // Two configurations in one moment: the order of arrival must not decide, so the text does.
-            Some(run) if same_moment => {
-                if *config > run.config {
-                    run.config = config.clone();
-                }
-            }
+            Some(run) if same_moment => run.config = config.clone(),
             Some(run) => {
                 let was_current = ledger
                     .meaning(&run.config, cohort, last_at)

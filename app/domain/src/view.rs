@@ -3,6 +3,7 @@
 //! A view is complete: it has its sentences and its `as_of`, so that who shows it needs no clock and no second
 //! question. All times are by the server's clock.
 
+use crate::drawing::Figure;
 use crate::fact::{Attributes, ConfigRef, Scope, Shape, Source};
 use crate::id::{CpName, Line, NodeId, Ordinal, Token};
 use crate::notice::Notice;
@@ -345,6 +346,8 @@ pub struct VersionView {
     pub shape: Option<Shape>,
     /// How it spread.
     pub propagation: Propagation,
+    /// How it spread, drawn; `None` where no node reached it.
+    pub curve: Option<Figure>,
 }
 
 /// A hash of a version and why we hold it to be one.

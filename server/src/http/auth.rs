@@ -127,6 +127,9 @@ pub fn needed(method: &Method, path: &str) -> Option<Scope> {
     let asks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match path {
         "/healthz" | "/readyz" => None,
+        // Whoever sends recordings asks how far they were taken, and needs no other answer.
+        _ if path.starts_with("/api/v1/recordings") => Some(Scope::Send),
+        _ if path.starts_with("/api/v1/control-planes/") && path.ends_with("/word") => Some(Scope::Send),
         _ if asks => Some(Scope::Read),
         // Server functions answer questions of pages and change nothing (`app/src/api.rs`).
         _ if *method == Method::POST && path.starts_with(PAGE_QUESTIONS) => Some(Scope::Read),
@@ -231,6 +234,9 @@ mod tests {
         check("POST", "/api/v1/heartbeats", Some("Bearer sends-everything-1"), 200);
         check("POST", "/api/v1/heartbeats", Some("Bearer reads-everything-1"), 403);
         check("POST", "/api/v1/heartbeats", Some(&basic("me:sends-everything-1")), 401);
+        check("GET", "/api/v1/recordings/x", Some("Bearer sends-everything-1"), 200);
+        check("GET", "/api/v1/recordings/x", Some("Bearer reads-everything-1"), 403);
+        check("GET", "/api/v1/control-planes/prod/word", Some("Bearer sends-everything-1"), 200);
         check("POST", "/api/page/nodes", Some("Bearer reads-everything-1"), 200);
         check("PUT", "/api/page/nodes", Some("Bearer reads-everything-1"), 403);
         check("DELETE", "/api/v1/nodes", Some("Bearer reads-everything-1"), 403);

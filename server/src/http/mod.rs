@@ -13,6 +13,8 @@ pub mod views;
 
 pub mod told;
 
+pub mod recordings;
+
 pub mod once;
 
 pub mod body;

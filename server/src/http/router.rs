@@ -7,7 +7,7 @@ use leptos_axum::LeptosRoutes;
 use tower_http::compression::CompressionLayer;
 
 use crate::http::assets::Assets;
-use crate::http::{Door, events, front, health, openapi, pages, rest, scrape, told};
+use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, told};
 
 /// The router of a door.
 pub fn router(door: Door, assets: &Assets) -> Router {
@@ -31,6 +31,10 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/control-planes/{cp}/versions", post(told::announce))
         .route("/api/v1/control-planes/{cp}/expected", put(told::expect))
         .route("/api/v1/nodes/{cp}/{id}/retire", post(told::retire))
+        // `tidemark import --to`.
+        .route("/api/v1/recordings", post(recordings::record))
+        .route("/api/v1/recordings/{digest}", get(recordings::taken))
+        .route("/api/v1/control-planes/{cp}/word", get(recordings::word))
         // Read about it.
         .route("/api", get(openapi::page))
         .route("/api/openapi.json", get(openapi::document))
@@ -55,5 +59,15 @@ pub fn router(door: Door, assets: &Assets) -> Router {
 }
 
 /// Routes that neither the interface's description nor the pages list.
-const OTHERS: [&str; 7] =
-    ["/api", "/api/openapi.json", "/api/{*path}", "/metrics", "/healthz", "/readyz", "/pkg/{*path}"];
+const OTHERS: [&str; 10] = [
+    "/api/v1/recordings",
+    "/api/v1/recordings/{digest}",
+    "/api/v1/control-planes/{cp}/word",
+    "/api",
+    "/api/openapi.json",
+    "/api/{*path}",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/pkg/{*path}",
+];

@@ -28,6 +28,7 @@ use crate::http::{Door, openapi as schema};
 use crate::ingest::json::{Fields, Json as Loose, Wrong};
 use crate::ingest::wire::{self, NotABatch, PROTOCOLS, REPORTS_MAX, UNDECLARED_MAX};
 use crate::metrics::process::ReportResult;
+use crate::store::Taken;
 
 /// What a request is told that did not end in time.
 pub const TOOK_TOO_LONG: &str = "this took too long and was given up";
@@ -429,7 +430,11 @@ pub async fn retire(
 // How a body comes in and facts go out.
 
 /// A body that is read, and its place among those in hand.
-async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+pub(crate) async fn received(
+    door: &Door,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
     if door.clock.is_held() {
         let detail = format!("the clock is held at {}: nothing is taken in", door.clock.now());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
@@ -459,21 +464,24 @@ fn fields(body: &[u8]) -> Result<Fields, Problem> {
 }
 
 /// Facts of one request, and its answer.
-struct Told {
+pub(crate) struct Told {
     facts: Vec<Fact>,
+    /// How far recordings are taken with them.
+    pub(crate) taken: Vec<Taken>,
     body: String,
     /// Reports among the facts, to be counted.
     reports: usize,
     /// Undeclared control planes that came with this request.
-    new_names: Vec<CpName>,
+    pub(crate) new_names: Vec<CpName>,
     /// Held until the commit where what is told was merged with what is known.
     alone: Option<OwnedMutexGuard<()>>,
 }
 
 impl Told {
-    fn new(facts: Vec<Fact>, answer: &impl Serialize) -> Result<Self, Problem> {
+    pub(crate) fn new(facts: Vec<Fact>, answer: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self {
             facts,
+            taken: Vec::new(),
             body: serde_json::to_string(answer).map_err(|_| Problem::ours())?,
             reports: 0,
             new_names: Vec::new(),
@@ -494,7 +502,7 @@ fn recorded(door: &Door, cp: CpName, what: What) -> Result<Told, Problem> {
 
 /// Tells once: a repeat of a key gets the answer that was kept. Runs to its end even if the caller goes away, so that
 /// a repeat never overtakes the request that it repeats.
-async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
+pub(crate) async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
 where
     F: FnOnce(Door) -> Telling + Send + 'static,
     Telling: Future<Output = Result<Told, Problem>> + Send,
@@ -518,9 +526,9 @@ where
 
 /// Stores what was told, and answers.
 async fn commit(door: &Door, key: Option<&Key>, told: Told) -> Result<Response, Problem> {
-    if !told.facts.is_empty() {
+    if !told.facts.is_empty() || !told.taken.is_empty() {
         let remember = key.map(|key| key.remembering(StatusCode::OK, &told.body, door.clock.now()));
-        if let Err(error) = door.ingest.submit(told.facts, remember).await {
+        if let Err(error) = door.ingest.submit_with(told.facts, remember, told.taken).await {
             door.counted.reports(ReportResult::TurnedAway, told.reports);
             let mut let_in = door.let_in.lock();
             told.new_names.iter().for_each(|name| {
@@ -541,18 +549,19 @@ async fn commit(door: &Door, key: Option<&Key>, told: Told) -> Result<Response, 
 }
 
 /// Which names of control planes may come in with one request.
-struct Names<'a> {
+pub(crate) struct Names<'a> {
     door: &'a Door,
-    new: Vec<CpName>,
+    /// Those that came first with this request.
+    pub(crate) new: Vec<CpName>,
 }
 
 impl<'a> Names<'a> {
-    const fn new(door: &'a Door) -> Self {
+    pub(crate) const fn new(door: &'a Door) -> Self {
         Self { door, new: Vec::new() }
     }
 
     /// A known control plane may come, and an unknown one while there are few (DESIGN 5.10).
-    fn admit(&mut self, name: &CpName) -> Result<(), String> {
+    pub(crate) fn admit(&mut self, name: &CpName) -> Result<(), String> {
         let known = &self.door.control_planes;
         if known.is_known(name) {
             return Ok(());

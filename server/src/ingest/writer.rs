@@ -8,12 +8,12 @@ use super::{Committed, Submission, SubmitError};
 use crate::board::{Board, packed};
 use crate::clock::Clock;
 use crate::reader::{KEYFRAME_FORMAT, fold};
-use crate::store::Store;
+use crate::store::{Retention, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemark_domain::fact::Fact;
 use tidemark_domain::policy::Policy;
-use tidemark_domain::time::{HOUR, SECOND, Timestamp};
+use tidemark_domain::time::{HOUR, MINUTE, SECOND, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,15 @@ const BATCH_MAX: usize = 20_000;
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 /// How often it is noted that the service runs; a restart counts as blindness from the last note.
 const ALIVE_EVERY_MS: i64 = 5 * SECOND;
+/// How often what is older than it is to be kept is removed, some rows at a time.
+const PURGE_EVERY_MS: i64 = 10 * MINUTE;
+/// Rows of each kind in one round of that: a round holds facts up for some milliseconds.
+const PURGE_ROWS: u32 = 5_000;
 /// How often the whole fleet is kept, so that a view of the past begins near.
 const KEYFRAME_EVERY_MS: i64 = HOUR;
+
+/// A step of the wall clock that is worth a word (DESIGN 5.8).
+const WALL_STEP_MS: i64 = 5 * SECOND;
 
 /// Told of each batch, for those who count.
 pub trait Watcher: Send {
@@ -53,6 +60,8 @@ pub struct Writer<W> {
     watcher: W,
     alive_at: Timestamp,
     keyframe_at: Timestamp,
+    purged_at: Timestamp,
+    wall_step_ms: i64,
     sequence: i64,
     keyframe_sequence: i64,
 }
@@ -62,7 +71,19 @@ impl<W: Watcher> Writer<W> {
     #[must_use]
     pub fn new(board: Board, store: Store, clock: Clock, policy: Arc<Policy>, sequence: i64, watcher: W) -> Self {
         let now = clock.now();
-        Self { board, store, clock, policy, watcher, alive_at: now, keyframe_at: now, sequence, keyframe_sequence: 0 }
+        Self {
+            board,
+            store,
+            clock,
+            policy,
+            watcher,
+            alive_at: now,
+            keyframe_at: now,
+            purged_at: now,
+            wall_step_ms: 0,
+            sequence,
+            keyframe_sequence: 0,
+        }
     }
 
     /// Works until the queue is closed, or `closing` comes and the queue is empty; then keeps a last keyframe.
@@ -148,6 +169,35 @@ impl<W: Watcher> Writer<W> {
         }
         if now.since(self.keyframe_at) >= KEYFRAME_EVERY_MS {
             self.keep_keyframe().await;
+        }
+        if now.since(self.purged_at) >= PURGE_EVERY_MS {
+            self.purge(now).await;
+        }
+        self.watch_the_wall();
+    }
+
+    /// Removes a round of what is too old; the next round comes at once while there is more.
+    async fn purge(&mut self, now: Timestamp) {
+        match self.store.purge(now, Retention::default(), PURGE_ROWS).await {
+            Ok(purged) if purged.more => {}
+            Ok(_) => self.purged_at = now,
+            Err(error) => {
+                tracing::warn!("what is too old could not be removed: {error}");
+                self.purged_at = now;
+            }
+        }
+    }
+
+    /// A step of the wall clock changes no verdict, as silence is measured on a clock that does not step; but whoever
+    /// compares our times with others should know (DESIGN 5.8).
+    fn watch_the_wall(&mut self) {
+        let step_ms = self.clock.wall_step_ms();
+        if (step_ms - self.wall_step_ms).abs() > WALL_STEP_MS {
+            tracing::warn!(
+                "the wall clock stepped by {} ms; times are counted on from the old one",
+                step_ms - self.wall_step_ms
+            );
+            self.wall_step_ms = step_ms;
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod views;
 
 use crate::board::{ControlPlaneSnapshot, Snapshot, unpacked};
+use crate::chart::{self, Spread};
 use crate::clock::Clock;
 use crate::store::{IntervalKey, Store, StoreError};
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
+use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Scope, What};
 use tidemark_domain::fleet::Fleet;
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
@@ -21,6 +23,7 @@ use tidemark_domain::node::Node;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::query::{Key, Query};
 use tidemark_domain::time::Timestamp;
+use tidemark_domain::verdict::ConnectionWord;
 use tidemark_domain::view::{
     AsOf, ControlPlaneView, EventView, FleetView, HistoryView, IntervalView, Moment, NodeReach, NodeView, NodesView,
     Propagation, ReachedView, VersionView, VersionsView,
@@ -135,9 +138,9 @@ impl Reader {
         control_plane: &ControlPlaneSnapshot,
         ordinal: Ordinal,
         known: Option<Timestamp>,
-    ) -> Result<Propagation, ApiError> {
+    ) -> Result<(Propagation, Option<Figure>), ApiError> {
         let ledger = &control_plane.ledger;
-        let Some(version) = ledger.version(ordinal) else { return Ok(Propagation::default()) };
+        let Some(version) = ledger.version(ordinal) else { return Ok((Propagation::default(), None)) };
         let rank = ledger.rank_of(ordinal);
         // Reaching a later version counts for all before it (DESIGN 5.7).
         let later = ledger.in_order().filter(|later| ledger.rank_of(later.ordinal) >= rank);
@@ -172,8 +175,13 @@ impl Reader {
             missing(one).cmp(&missing(other)).then_with(|| one.node.cmp(&other.node))
         });
         let nodes = u32::try_from(per_node.len()).unwrap_or(u32::MAX);
+        let away =
+            per_node.iter().filter(|reach| reach.lag_ms.is_none() && reach.connection != ConnectionWord::Connected);
+        let away = u32::try_from(away.count()).unwrap_or(u32::MAX);
+        let propagation_ms = ledger.propagation_ms(&self.policy);
+        let curve = chart::propagation(&Spread { lags_ms: &lags, nodes, away, propagation_ms });
         per_node.truncate(PER_NODE_MAX);
-        Ok(Propagation {
+        let propagation = Propagation {
             nodes,
             reached: u32::try_from(lags.len()).unwrap_or(u32::MAX),
             p50_ms: percentile(&lags, 50),
@@ -181,7 +189,8 @@ impl Reader {
             p99_ms: percentile(&lags, 99),
             max_ms: lags.last().copied(),
             per_node,
-        })
+        };
+        Ok((propagation, curve))
     }
 }
 
@@ -245,8 +254,8 @@ impl FleetApi for Reader {
             let (snapshot, as_of) = self.snapshot(moment).await?;
             let of = control_plane_of(&snapshot, &control_plane)?;
             let known = if moment.known_now { None } else { Some(as_of.at) };
-            let propagation = self.propagation(of, ordinal, known).await?;
-            views::version_view(of, ordinal, as_of, propagation)
+            let (propagation, curve) = self.propagation(of, ordinal, known).await?;
+            views::version_view(of, ordinal, as_of, propagation, curve)
                 .ok_or_else(|| ApiError::NotFound(format!("control plane {control_plane} has no version {ordinal}")))
         })
     }

@@ -4,6 +4,7 @@ use crate::board::{ControlPlaneSnapshot, Snapshot};
 use std::collections::HashMap;
 use tidemark_domain::assess::{Assessment, SourceState};
 use tidemark_domain::common::{Member, common_factor};
+use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, Scope, SyncStatus};
 use tidemark_domain::fleet::Tally;
 use tidemark_domain::id::{Line, NodeId, Ordinal};
@@ -397,6 +398,7 @@ pub fn version_view(
     ordinal: Ordinal,
     as_of: AsOf,
     propagation: Propagation,
+    curve: Option<Figure>,
 ) -> Option<VersionView> {
     let ledger = &control_plane.ledger;
     let version = ledger.version(ordinal)?;
@@ -420,5 +422,6 @@ pub fn version_view(
         hashes: ledger.aliases_of(ordinal).map(hash).collect(),
         shape: version.shape.clone(),
         propagation,
+        curve,
     })
 }

@@ -29,7 +29,8 @@ use tidemark_server::http::{Door, DoorLimits};
 use tidemark_server::ingest::{Committed, Ingest, Remembered, Submission, SubmitError};
 use tidemark_server::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, LagHistogram};
 use tidemark_server::metrics::process::Counted;
-use tidemark_server::service::{ControlPlanes, Health, Memory, Parts, Remembering};
+use tidemark_server::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
+use tidemark_server::store::Taken;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -43,6 +44,7 @@ pub struct Kept {
     pub facts: Vec<Fact>,
     pub remembered: Vec<Remembered>,
     pub declared: Vec<(CpName, Declaration)>,
+    pub taken: Vec<Taken>,
     /// Names that reports made up.
     pub undeclared: Vec<CpName>,
     /// What the writer answers instead of storing.
@@ -106,6 +108,7 @@ impl Plan {
             figures: Arc::new(fixture.clone()),
             control_planes: Arc::new(fixture.clone()),
             memory: Arc::new(fixture.clone()),
+            recordings: Arc::new(fixture.clone()),
             health: Arc::new(Ready(self.ready)),
             revisions,
             counted: Counted::default(),
@@ -145,6 +148,7 @@ async fn write(mut queue: mpsc::Receiver<Submission>, fixture: Fixture) {
                 }
                 kept.facts.extend(submission.facts);
                 kept.remembered.extend(submission.remember);
+                kept.taken.extend(submission.taken);
                 Ok(Committed { sequence: 1 })
             }
         };
@@ -418,6 +422,7 @@ impl FleetApi for Fixture {
             hashes: Vec::new(),
             shape: None,
             propagation: Propagation::default(),
+            curve: None,
         })
     }
 }
@@ -448,6 +453,16 @@ impl ControlPlanes for Fixture {
     fn declaration(&self, name: &CpName) -> Option<Declaration> {
         let kept = self.kept.lock();
         kept.declared.iter().rev().find(|(known, _)| known == name).map(|(_, declaration)| declaration.clone())
+    }
+}
+
+impl Recordings for Fixture {
+    fn taken(&self, first_digest: String) -> Answer<'_, Option<Taken>> {
+        found(self.kept.lock().taken.iter().rev().find(|taken| taken.first_digest == first_digest).cloned())
+    }
+
+    fn newest_word_at(&self, control_plane: CpName) -> Answer<'_, Option<Timestamp>> {
+        found((control_plane.as_str() == "prod").then_some(NOW))
     }
 }
 
