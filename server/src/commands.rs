@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::auth::{Tokens, may_listen};
+use crate::http::auth::Tokens;
 use crate::import::remote::Remote;
 use crate::reader::fold;
 use crate::run::{self, HeldAt};
@@ -25,10 +25,12 @@ use crate::store::Store;
 use crate::{explain, fixture, import, service};
 
 /// `tidemark serve`
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Serve {
     /// Settings.
     pub config: Config,
+    /// Who may come in ([`Config::tokens`]).
+    pub tokens: Option<Tokens>,
     /// Where the clock is held, if it is: nothing is taken in then.
     pub at: Option<HeldAt>,
     /// A task of ours reports for a small fleet in real time.
@@ -71,11 +73,9 @@ pub enum Ended {
 /// Serves until a signal comes. `ready` is called once everything can be asked.
 ///
 /// # Errors
-/// If the address may not or cannot be listened on, or the store cannot be opened.
+/// If the address cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
-    let Config { listen, token_file, limits, database, policy, .. } = serve.config;
-    let tokens = token_file.as_deref().map(Tokens::read).transpose().map_err(anyhow::Error::msg)?;
-    may_listen(listen, tokens.as_ref()).map_err(anyhow::Error::msg)?;
+    let Config { listen, limits, database, policy, .. } = serve.config;
     let closed = signal()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
@@ -94,7 +94,7 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
     });
 
     ready(address);
-    service::serve(running.parts, listener, tokens, limits, closed).await?;
+    service::serve(running.parts, listener, serve.tokens, limits, closed).await?;
     if let Some(fleet) = fleet {
         fleet.await?;
     }

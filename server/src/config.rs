@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::http::DoorLimits;
+use crate::http::auth::{Tokens, may_listen};
 use crate::http::body::BodyLimits;
 
 /// Every setting of the program, parsed.
@@ -37,6 +38,18 @@ pub struct Config {
     pub limits: DoorLimits,
     /// How long facts are kept.
     pub retention: Retention,
+}
+
+impl Config {
+    /// The tokens of the token file, if there is one.
+    ///
+    /// # Errors
+    /// In words, if the file is bad, or if there is none and the listener can be reached from other machines.
+    pub fn tokens(&self) -> Result<Option<Tokens>, String> {
+        let tokens = self.token_file.as_deref().map(Tokens::read).transpose()?;
+        may_listen(self.listen, tokens.as_ref())?;
+        Ok(tokens)
+    }
 }
 
 /// How log lines are written.

@@ -1,6 +1,8 @@
 //! The command line: words to settings, and settings to what is done.
 
-use std::io::IsTerminal;
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,16 +90,33 @@ fn main() -> ExitCode {
     let CommandLine { settings, command } = CommandLine::parse();
     let (given, config) = match collect(settings, &command) {
         Ok(collected) => collected,
-        Err(message) => {
-            eprintln!("tidemark: {message}");
-            return ExitCode::from(BAD_SETTING);
-        }
+        Err(message) => return bad_setting(&message),
     };
     match command {
         Command::Config => print(&given.reference()),
         Command::Openapi => print(&format!("{}\n", openapi::text())),
-        command => run(command, config),
+        Command::Serve { at, demo_fleet, .. } => match config.tokens() {
+            Ok(tokens) => run(&config.clone(), commands::serve(Serve { config, tokens, at, demo_fleet }, ready)),
+            Err(message) => bad_setting(&message),
+        },
+        Command::Import { to, control_plane, paths } => {
+            run(&config.clone(), commands::import(Import { config, to, control_plane, paths }))
+        }
+        Command::Explain { at, node } => run(&config.clone(), async {
+            print(&commands::explain(Explain { config, at, node }).await?);
+            Ok(Ended::Well)
+        }),
     }
+}
+
+fn bad_setting(message: &str) -> ExitCode {
+    eprintln!("tidemark: {message}");
+    ExitCode::from(BAD_SETTING)
+}
+
+/// The one line that whoever waits for the server reads; they may have gone away since.
+fn ready(address: SocketAddr) {
+    let _ = writeln!(std::io::stdout(), "Tidemark is ready on http://{address}");
 }
 
 /// Settings of all origins, in their order.
@@ -118,34 +137,13 @@ fn collect(settings: Settings, command: &Command) -> Result<(Given, Config), Str
     Ok((given, config))
 }
 
-fn run(command: Command, config: Config) -> ExitCode {
-    log(&config);
+fn run(config: &Config, work: impl Future<Output = anyhow::Result<Ended>>) -> ExitCode {
+    log(config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    let ended = runtime.block_on(async {
-        match command {
-            Command::Serve { at, demo_fleet, .. } => {
-                let ready = |address| {
-                    // Whoever waits for this line may have gone away since.
-                    use std::io::Write;
-                    let _ = writeln!(std::io::stdout(), "Tidemark is ready on http://{address}");
-                };
-                commands::serve(Serve { config, at, demo_fleet }, ready).await
-            }
-            Command::Import { to, control_plane, paths } => {
-                commands::import(Import { config, to, control_plane, paths }).await
-            }
-            Command::Explain { at, node } => {
-                let text = commands::explain(Explain { config, at, node }).await?;
-                print(&text);
-                Ok(Ended::Well)
-            }
-            Command::Config | Command::Openapi => Ok(Ended::Well),
-        }
-    });
-    match ended {
+    match runtime.block_on(work) {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::WithDamage) => ExitCode::from(WITH_DAMAGE),
         Err(error) => failed(&error),
@@ -159,7 +157,6 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Prints, and is content when the reader (`| head`) has seen enough.
 fn print(text: &str) -> ExitCode {
-    use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

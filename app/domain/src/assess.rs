@@ -255,7 +255,8 @@ fn unreported(node: &Node, known: &Known<'_>, horizon: &mut Horizon) -> Connecti
         return Connectivity::Gone { since, why: Gone::Retired };
     }
     // Which source would have heard it is not known: while any of them listens, silence is silence.
-    let blind = known.sources.iter().map(SourceState::blind_since).max_by_key(|blind| (blind.is_none(), *blind));
+    let mut blind_by_now = |state: &SourceState| state.blind_since().filter(|since| horizon.past(since.plus(-1)));
+    let blind = known.sources.iter().map(&mut blind_by_now).max_by_key(|blind| (blind.is_none(), *blind));
     if let Some(Some(since)) = blind {
         return Connectivity::Unobserved { since };
     }

@@ -160,7 +160,7 @@ impl ControlPlane {
                 }
                 node.report(at, fact.source, interval_ms, report, &ledger);
                 drop(ledger);
-                let replaced = self.meet_machine(place, machine.as_ref());
+                let replaced = self.meet_machine(place, machine.as_ref(), policy);
                 let dated_back = self.came_to(place, at, fact.source, policy);
                 if replaced || dated_back { Touched::All } else { Touched::Node(place) }
             }
@@ -170,7 +170,7 @@ impl ControlPlane {
                 let Some(node) = self.node_mut(place) else { return Touched::Nothing };
                 let machine = node.machine().cloned();
                 node.connect(at, connection);
-                if self.meet_machine(place, machine.as_ref()) { Touched::All } else { Touched::Node(place) }
+                if self.meet_machine(place, machine.as_ref(), policy) { Touched::All } else { Touched::Node(place) }
             }
             What::Word(word) => {
                 self.answered(at);
@@ -307,7 +307,7 @@ impl ControlPlane {
 
     /// A node that comes up under a new id on the machine of others replaces those that are silent since
     /// (DESIGN 5.10); whether they are is judged when they are assessed. `before` is what named its machine so far.
-    fn meet_machine(&mut self, place: u32, before: Option<&Line>) -> bool {
+    fn meet_machine(&mut self, place: u32, before: Option<&Line>, policy: &Policy) -> bool {
         let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
         let (machine, first_seen_at) = (node.machine().cloned(), node.first_seen_at);
         if machine.as_ref() == before {
@@ -334,11 +334,14 @@ impl ControlPlane {
         for other in others {
             let others_first = usize::try_from(other).ok().and_then(|other| self.nodes.get(other));
             let Some(others_first) = others_first.map(|other| other.first_seen_at) else { continue };
-            let (elder, heir_at) = match others_first.cmp(&first_seen_at) {
-                Ordering::Less => (other, first_seen_at),
-                Ordering::Greater => (place, others_first),
+            let (elder, heir, heir_at) = match others_first.cmp(&first_seen_at) {
+                Ordering::Less => (other, place, first_seen_at),
+                Ordering::Greater => (place, other, others_first),
                 Ordering::Equal => continue,
             };
+            if !self.came_up(heir, policy) {
+                continue;
+            }
             if let Some(elder) = self.node_mut(elder) {
                 elder.replaced_at = elder.replaced_at.max(Some(heir_at));
                 replaced = true;
@@ -347,12 +350,28 @@ impl ControlPlane {
         replaced
     }
 
+    /// Whether a node came up while we listened. One that was there when its source began to listen is only new to us,
+    /// and replaces nobody.
+    fn came_up(&self, place: u32, policy: &Policy) -> bool {
+        let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get(place)) else { return false };
+        let sources = node.streams.iter().filter_map(|stream| {
+            let state = self.sources.iter().find(|state| state.source == stream.source)?;
+            Some(state.began_at?.plus(state.interval_ms))
+        });
+        let first_look_until = sources.max().unwrap_or_else(|| self.first_fact_at.plus(policy.report_interval_ms));
+        node.first_seen_at > first_look_until
+    }
+
     /// A version that this report shows to exist, where the control plane's own word does not say so (DESIGN 5.1).
     fn inferred_from(&self, at: Timestamp, source: Source, node: &NodeId, config: &ConfigRef, policy: &Policy) -> bool {
         let open_movement = self.ledger.movements().iter().any(|movement| {
             movement.ended.is_none() && movement.why == Unproven::MovedWithoutChange && movement.to == *config
         });
         if !self.ledger.inferred() && !open_movement {
+            return false;
+        }
+        // Zeros say that a node has no configuration; nothing was published.
+        if config.is_zeros() {
             return false;
         }
         if self.ledger.head().is_none() {
@@ -393,7 +412,8 @@ impl ControlPlane {
         *counts.entry(config).or_default() += 1;
         let fresh = |stream: &&Stream| at.since(stream.last_at) <= late_after(interval_ms);
         for other in self.nodes.iter().filter(|other| other.id != *node) {
-            if let Some(run) = other.streams.iter().find(fresh).and_then(|stream| stream.run.as_ref()) {
+            let run = other.streams.iter().find(fresh).and_then(|stream| stream.run.as_ref());
+            if let Some(run) = run.filter(|run| !run.config.is_zeros()) {
                 *counts.entry(&run.config).or_default() += 1;
             }
         }

@@ -202,7 +202,7 @@ pub struct Standing {
     pub behind: u32,
     /// Publication of the oldest of those versions.
     pub since: Option<Timestamp>,
-    /// One of them went back to an earlier configuration.
+    /// One of them went back to a version before it.
     pub reverted: bool,
     /// It lies above the head.
     pub ahead: bool,
@@ -434,9 +434,16 @@ impl Ledger {
         Some(Standing {
             behind: last.changesets - first.changesets + 1,
             since: self.at_rank(first.rank).map(|version| version.published_at),
-            reverted: last.reverts > reverts_before,
+            reverted: (reverts_before..last.reverts).any(|nth| self.goes_below(nth, rank)),
             ahead: false,
         })
+    }
+
+    /// Whether the revert of this number went back to a version before `rank`.
+    fn goes_below(&self, nth: u32, rank: u32) -> bool {
+        let place = self.changing.partition_point(|change| change.reverts <= nth);
+        let revert = self.changing.get(place).and_then(|change| self.at_rank(change.rank));
+        revert.and_then(|version| version.reverts_to).is_some_and(|earlier| self.rank_of(earlier) < rank)
     }
 
     fn at_rank(&self, rank: u32) -> Option<&Version> {
@@ -722,13 +729,14 @@ impl Ledger {
         policy: &Policy,
     ) -> Again {
         let Some(head) = self.head() else { return Again::WentBack };
+        // The same step back, told to another cohort or by another replica, or under another hash; a cohort that was
+        // spared what lay in between is told what it was told last.
+        if head.reverts_to == Some(earlier) {
+            return Again::OfHead(head.ordinal);
+        }
         // What this cohort was told last is told again, as at every reconnect.
         if told == Some(config) {
             return Again::NothingNew;
-        }
-        // The same step back, told to another cohort or by another replica, or under another hash.
-        if head.reverts_to == Some(earlier) {
-            return Again::OfHead(head.ordinal);
         }
         // The head has no hash yet, and what this cohort is told moved: so this is how the head is rendered.
         let hashed = self.aliases_of(head.ordinal).any(|alias| alias.evidence != Evidence::Token);

@@ -121,7 +121,8 @@ pub fn may_listen(listen: SocketAddr, tokens: Option<&Tokens>) -> Result<(), Str
     ))
 }
 
-/// The scope that a request needs; `None` for what is open. Whatever is not named here is guarded.
+/// The scope that a request needs; `None` for what is open. Whatever is not named here is guarded: to ask is to read
+/// (server functions of the pages are GET), all else is to send.
 #[must_use]
 pub fn needed(method: &Method, path: &str) -> Option<Scope> {
     let asks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -131,14 +132,9 @@ pub fn needed(method: &Method, path: &str) -> Option<Scope> {
         _ if path.starts_with("/api/v1/recordings") => Some(Scope::Send),
         _ if path.starts_with("/api/v1/control-planes/") && path.ends_with("/word") => Some(Scope::Send),
         _ if asks => Some(Scope::Read),
-        // Server functions answer questions of pages and change nothing (`app/src/api.rs`).
-        _ if *method == Method::POST && path.starts_with(PAGE_QUESTIONS) => Some(Scope::Read),
         _ => Some(Scope::Send),
     }
 }
-
-/// Where the server functions of the pages are.
-pub const PAGE_QUESTIONS: &str = "/api/page/";
 
 /// Lets a request in, or says why not.
 ///
@@ -237,8 +233,8 @@ mod tests {
         check("GET", "/api/v1/recordings/x", Some("Bearer sends-everything-1"), 200);
         check("GET", "/api/v1/recordings/x", Some("Bearer reads-everything-1"), 403);
         check("GET", "/api/v1/control-planes/prod/word", Some("Bearer sends-everything-1"), 200);
-        check("POST", "/api/page/nodes", Some("Bearer reads-everything-1"), 200);
-        check("PUT", "/api/page/nodes", Some("Bearer reads-everything-1"), 403);
+        check("GET", "/pages/nodes", Some("Bearer reads-everything-1"), 200);
+        check("POST", "/pages/nodes", Some("Bearer reads-everything-1"), 403);
         check("DELETE", "/api/v1/nodes", Some("Bearer reads-everything-1"), 403);
     }
 

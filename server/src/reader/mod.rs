@@ -8,14 +8,14 @@ pub mod views;
 use crate::board::{ControlPlaneSnapshot, Snapshot, unpacked};
 use crate::chart::{self, Spread};
 use crate::clock::Clock;
-use crate::store::{IntervalKey, Store, StoreError};
+use crate::store::{Interval, IntervalKey, Store, StoreError, gives_way};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
 use tidemark_domain::drawing::Figure;
-use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Scope, What};
+use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Said, Scope, What};
 use tidemark_domain::fleet::Fleet;
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::ledger::Ledger;
@@ -110,26 +110,25 @@ impl Reader {
         let known = if moment.known_now { None } else { Some(as_of.at) };
         let page = self.store.intervals(&control_plane, &id, after, size, known).await.map_err(store_error)?;
         let moments = self.store.moments(&control_plane, &id, Some(as_of.at), EVENTS_MAX, known).await;
-        let events = moments.map_err(store_error)?.iter().filter_map(event_view).collect();
+        let moments = moments.map_err(store_error)?;
+        let events = moments.iter().filter_map(event_view).collect();
         let cohort = node.cohort();
-        let intervals: Vec<IntervalView> = page
-            .intervals
-            .into_iter()
-            .filter(|interval| interval.from <= as_of.at)
-            .map(|interval| IntervalView {
-                source: interval.source,
-                version: interval
-                    .running
-                    .as_ref()
-                    .and_then(|config| meaning_then(&of.ledger, config, &cohort, interval.from, interval.until)),
-                reported: interval.running,
-                from: interval.from,
-                until: interval.until.min(as_of.at),
-                count: interval.reports,
-                attributes: interval.attributes,
-            })
-            .collect();
-        let reached = reached_versions(of, &intervals, node);
+        let mut told = page.intervals;
+        told.retain(|interval| interval.from <= as_of.at);
+        let reached = reached_versions(of, &told, &moments, node);
+        let view = |interval: Interval| IntervalView {
+            source: interval.source,
+            version: interval
+                .running
+                .as_ref()
+                .and_then(|config| meaning_then(&of.ledger, config, &cohort, interval.from, interval.until)),
+            reported: interval.running,
+            from: interval.from,
+            until: interval.until.min(as_of.at),
+            count: interval.reports,
+            attributes: interval.attributes,
+        };
+        let intervals = told.into_iter().map(view).collect();
         Ok(HistoryView { as_of, intervals, events, reached, next: page.next.map(|key| key.to_string()) })
     }
 
@@ -348,45 +347,73 @@ fn meaning_then(
     from: Timestamp,
     until: Timestamp,
 ) -> Option<Ordinal> {
-    // A version may be reported a little before the control plane's word of it.
-    let latest = until.max(from.plus(90_000));
-    ledger.meaning(config, cohort, latest).map(|alias| alias.ordinal)
+    // A version may be reported a little before the control plane's word of it; zeros are no version's report.
+    let early = || ledger.meaning(config, cohort, from.plus(90_000)).filter(|_| !config.is_zeros());
+    ledger.meaning(config, cohort, until).or_else(early).map(|alias| alias.ordinal)
 }
 
 /// The versions that a node reached, from its intervals (newest first): each with the first report of it or a later one.
-fn reached_versions(control_plane: &ControlPlaneSnapshot, intervals: &[IntervalView], node: &Node) -> Vec<ReachedView> {
+fn reached_versions(
+    control_plane: &ControlPlaneSnapshot,
+    intervals: &[Interval],
+    moments: &[Fact],
+    node: &Node,
+) -> Vec<ReachedView> {
     let ledger = &control_plane.ledger;
     let cohort = node.cohort();
     let mut reached: Vec<ReachedView> = Vec::new();
-    let mut oldest_first: Vec<&IntervalView> = intervals.iter().collect();
-    oldest_first.sort_by_key(|interval| interval.from);
+    let offers: Vec<(Timestamp, &ConfigRef)> = moments.iter().filter_map(offer_to_node).collect();
+    let mut oldest_first: Vec<&Interval> = intervals.iter().collect();
+    oldest_first.sort_by_key(|interval| (interval.from, interval.uncertain_ms));
     for interval in oldest_first {
-        let Some(config) = &interval.reported else { continue };
+        let Some(config) = &interval.running else { continue };
         let names = ledger.versions().iter().filter(|version| {
             let named =
                 ledger.aliases_of(version.ordinal).any(|alias| alias.config == *config && alias.scope.holds(&cohort));
             named && version.published_at <= interval.until.max(interval.from.plus(90_000))
         });
         for version in names {
-            let known = reached.iter().any(|known| known.version == version.ordinal);
             // A run that ended before the version was published did not reach it.
-            if known || interval.until < version.published_at && interval.from < version.published_at {
+            if interval.until < version.published_at && interval.from < version.published_at {
                 continue;
             }
             let reached_at = interval.from.max(version.published_at);
-            reached.push(ReachedView {
+            let uncertain_ms = interval.uncertain_ms;
+            let offered = offers.iter().filter(|(at, offered)| *offered == config && *at >= version.published_at);
+            let view = ReachedView {
                 version: version.ordinal,
                 published_at: version.published_at,
-                offered_at: None,
+                offered_at: offered.map(|(at, _)| *at).min().filter(|at| *at <= reached_at),
                 reached_at,
                 lag_ms: reached_at.since(version.published_at),
-                uncertain_ms: 0,
-            });
+                uncertain_ms,
+            };
+            match reached.iter_mut().find(|known| known.version == version.ordinal) {
+                None => reached.push(view),
+                Some(known) if gives_way(known.reached_at, known.uncertain_ms, reached_at, uncertain_ms) => {
+                    *known = view;
+                }
+                Some(_) => {}
+            }
         }
     }
     reached.sort_by_key(|reached| std::cmp::Reverse((reached.reached_at, ledger.rank_of(reached.version))));
     reached.truncate(REACHED_MAX);
     reached
+}
+
+/// A configuration on its way to the node.
+fn offer_to_node(fact: &Fact) -> Option<(Timestamp, &ConfigRef)> {
+    let What::Word(word) = &fact.what else { return None };
+    match &word.said {
+        Said::Frame(frame) if frame.offered_to.is_some() => Some((fact.at, &frame.config)),
+        Said::Frame(_)
+        | Said::Announced(_)
+        | Said::Expected { .. }
+        | Said::Notified(_)
+        | Said::Inferred(_)
+        | Said::Same { .. } => None,
+    }
 }
 
 fn event_view(fact: &Fact) -> Option<EventView> {

@@ -62,7 +62,7 @@ pub use import_stream::Taken;
 pub use keyframe::Keyframe;
 pub use progress::{Progress, Sizes};
 pub use purge::{Purged, Retention};
-pub use reached::Reached;
+pub use reached::{Reached, gives_way};
 
 use lock::Lock;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};

@@ -7,10 +7,18 @@ use sqlx::Connection;
 use std::collections::HashMap;
 use tidemark_domain::fact::{ConfigRef, Source};
 use tidemark_domain::id::{CpName, NodeId};
-use tidemark_domain::time::Timestamp;
+use tidemark_domain::time::{SECOND, Timestamp};
 
 /// Configurations of one question at most: the renderings of one version, by cohort.
 const CONFIGS_MAX: usize = 1_000;
+
+/// Whether a polled report gives way to one that was seen itself: pollers tell whole seconds, so what was seen may come up
+/// to a second later and be the same report.
+#[must_use]
+pub fn gives_way(polled: Timestamp, polled_uncertain_ms: u32, seen: Timestamp, seen_uncertain_ms: u32) -> bool {
+    let later_by = seen.since(polled);
+    polled_uncertain_ms > 0 && seen_uncertain_ms == 0 && (0..=SECOND).contains(&later_by)
+}
 
 /// A node that ran one of the configurations that were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +93,9 @@ impl Store {
                 };
                 // The earliest; of equal ones the source that ranks best.
                 let known = first.entry(row.node_id).or_insert_with(|| reached.clone());
-                if (reached.from, reached.source.rank()) < (known.from, known.source.rank()) {
+                let earlier = (reached.from, reached.source.rank()) < (known.from, known.source.rank());
+                let yields = gives_way(reached.from, reached.uncertain_ms, known.from, known.uncertain_ms);
+                if earlier && !yields || gives_way(known.from, known.uncertain_ms, reached.from, reached.uncertain_ms) {
                     *known = reached;
                 }
             }
