@@ -381,6 +381,9 @@ fn zeros(node: &Node, since: Timestamp, running: Option<Ordinal>, at_head: bool,
         let published_at = ledger.version(running).map_or(since, |version| version.published_at);
         return ConfigState::Current { running, how: CurrentBy::Empty, since: since.max(published_at) };
     }
+    // It was empty before there was anything else: it is without a configuration since there is one.
+    let missed_since = running.and_then(|running| ledger.standing(running)).and_then(|standing| standing.since);
+    let since = missed_since.map_or(since, |missed_since| since.max(missed_since));
     let not_ready = node.ready.as_ref().filter(|ready| !ready.what);
     if let Some(not_ready) = not_ready {
         return ConfigState::Empty { since: since.min(not_ready.since), proof: EmptyProof::NotReady };

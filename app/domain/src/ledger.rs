@@ -539,9 +539,11 @@ impl Ledger {
             None => self.append_announced(entry, word, said, policy),
         };
         let named_head = Some(ordinal) == self.head;
+        // A key that is another version's stays there: the token says which one this is.
+        let key = said.key.as_ref().filter(|key| !self.keys.contains_key(*key)).cloned();
         if let Some(version) = self.version_mut(ordinal) {
             version.token = version.token.take().or_else(|| said.token.clone());
-            version.key = version.key.take().or_else(|| said.key.clone());
+            version.key = version.key.take().or(key);
             version.cause = version.cause.take().or_else(|| said.cause.clone());
             version.actor = version.actor.take().or_else(|| said.actor.clone());
             version.shape = version.shape.take().or_else(|| said.shape.clone());

@@ -168,6 +168,10 @@ fn the_same_token_or_key_is_the_same_version() {
     assert_eq!(world.ledger().versions().len(), 2);
     means(&world, "b", &Scope::ANY, 1);
     assert_eq!(world.ledger().versions()[1].cause, Some(line("why")));
+    // A token wins over a key; the key stays with the version that had it first.
+    world.announce(Announcement { key: Some(line("k")), ..announced("r1", &[]) });
+    let keys: Vec<_> = world.ledger().versions().iter().map(|version| version.key.clone()).collect();
+    assert_eq!(keys, [None, Some(line("k"))]);
 }
 
 // 5.2 One hash, several versions.

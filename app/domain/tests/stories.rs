@@ -497,7 +497,7 @@ impl Polled {
                 polled.poll(from + SECOND, with_expected.then(|| format!("c{published}")), rows_first);
             }
             polled.world.now = from + SECOND;
-            if second % 5 == 0 && second > 200 {
+            if second % 20 == 2 && second > 200 {
                 polled.check();
             }
         }

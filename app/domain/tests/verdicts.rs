@@ -152,7 +152,12 @@ fn who_leaves_the_counts_and_comes_back() {
         let report = |id: &str| Report { attributes: attributes.clone(), ..Report::of(node_id(id), config("a")) };
         let mut world = World::listening();
         world.report(Source::Push, report("node"));
-        world.now = 20_000;
+        // What comes within the first interval of listening was there before, and is only new to us.
+        let mut first_look = world.clone();
+        first_look.now = 30_000;
+        first_look.report(Source::Push, report("heir"));
+        gone(&first_look, 90_001, None);
+        world.now = 30_001;
         world.report(Source::Push, report("heir"));
         gone(&world, 90_000, None);
         gone(&world, 90_001, Some(Gone::Replaced));
@@ -350,6 +355,15 @@ fn zeros_have_three_outcomes() {
     check(None, Some(true), true, unknown);
     let reason = WithheldReason::PluginSet;
     check(Some(withheld()), None, false, ConfigState::Incompatible { reason, since: t(10_000), running: None });
+    // It was current while the head was empty, and is not since there is something.
+    let mut world = World::listening();
+    world.expected("zeros");
+    let report = Report { status: Some(SyncStatus::Normal), ..Report::of(node_id("node"), config("zeros")) };
+    world.report(Source::Push, report);
+    word(&world, 0, ConfigWord::Current);
+    world.now = 10_000;
+    world.announce(announced("r2", &["a"]));
+    is(&world, 10_000, empty(EmptyProof::NeverConfigured));
     // The head is empty.
     let mut world = World::listening();
     world.expected("zeros");
