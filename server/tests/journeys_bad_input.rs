@@ -165,7 +165,7 @@ impl Watch {
     async fn end(self) {
         assert!(self.sent > 0 && self.refused > 0, "{} sent, {} refused", self.sent, self.refused);
         let app = &self.story.app;
-        assert_eq!(app.page("/readyz").await.contains("false"), false);
+        assert!(!app.page("/readyz").await.contains("false"));
         let metrics = app.page("/metrics").await;
         let panics = metrics.lines().find(|line| line.starts_with("tidemark_") && line.contains("panics_total"));
         assert!(panics.is_some_and(|line| line.ends_with(" 0")), "{panics:?}");
@@ -361,7 +361,7 @@ async fn types_encodings_and_sizes_are_bounded() {
 
 #[tokio::test]
 async fn a_question_may_be_anything() {
-    let mut watch = Watch::begin().await;
+    let watch = Watch::begin().await;
     let strange = [
         "",
         "%00",

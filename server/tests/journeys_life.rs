@@ -5,7 +5,7 @@ mod door;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use door::story::{HOUR, MINUTE, SECOND, Story, counts, names, word};
+use door::story::{HOUR, MINUTE, SECOND, Story, counts, word};
 use door::{App, START, hash, text};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -406,7 +406,7 @@ async fn a_repeat_gives_the_same_answer_and_changes_nothing() {
     let head = |fleet: Value| fleet["control_planes"][0]["head"]["ordinal"].as_u64().expect("a number");
     let ordinal = head(story.fleet().await);
     assert_eq!(with_key(&story.app, other, "k2", &announced).await.0, 200);
-    assert_eq!(with_key(&story.app, other, "k2", &announced).await.1, true);
+    assert!(with_key(&story.app, other, "k2", &announced).await.1);
     assert_eq!(head(story.fleet().await), ordinal + 1);
 
     // Remembered over a restart, for an hour.
@@ -414,11 +414,11 @@ async fn a_repeat_gives_the_same_answer_and_changes_nothing() {
     assert_eq!(with_key(&story.app, path, "k1", &mixed).await, (200, true, first.2.clone()));
     story.all_stop();
     let told_at = story.now();
-    assert_eq!(with_key(&story.app, path, "k3", &mixed).await.1, false);
+    assert!(!with_key(&story.app, path, "k3", &mixed).await.1);
     story.until(told_at.plus(HOUR - SECOND)).await;
-    assert_eq!(with_key(&story.app, path, "k3", &mixed).await.1, true, "59 min 59 s");
+    assert!(with_key(&story.app, path, "k3", &mixed).await.1, "59 min 59 s");
     story.until(told_at.plus(HOUR + SECOND)).await;
-    assert_eq!(with_key(&story.app, path, "k3", &mixed).await.1, false, "an hour and a second");
+    assert!(!with_key(&story.app, path, "k3", &mixed).await.1, "an hour and a second");
     // Even then the same version is no second one.
     assert_eq!(with_key(&story.app, other, "k2", &announced).await.0, 200);
     assert_eq!(head(story.fleet().await), ordinal + 1);
@@ -457,5 +457,4 @@ async fn counters_add_up_while_a_source_is_blind() {
     let us = 1;
     assert_eq!(story.counters().await, counts([("not_heard", before)]));
     assert_eq!(story.fleet().await["connection_states"]["unobserved"].as_u64(), Some(before - us));
-    assert_eq!(names(2).count(), 2);
 }
