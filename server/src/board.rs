@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub control_planes: Vec<Arc<ControlPlaneSnapshot>>,
     /// Counts of all verdicts.
     pub tally: Tally,
+    /// What is to be said of more than one control plane.
+    pub notices: Vec<Notice>,
     /// The thresholds that it was judged by.
     pub policy: Arc<Policy>,
 }
@@ -162,6 +164,7 @@ impl Board {
             revision: 0,
             control_planes: Vec::new(),
             tally: Tally::default(),
+            notices: Vec::new(),
             policy: Arc::clone(&policy),
         };
         let judged = fleet
@@ -249,10 +252,11 @@ impl Board {
                 control_planes.push(Arc::clone(snapshot));
             }
         }
-        different |= control_planes.len() != before.control_planes.len();
+        let notices = self.fleet.notices(now);
+        different |= control_planes.len() != before.control_planes.len() || notices != before.notices;
         let revision = before.revision + u64::from(different);
         let policy = Arc::clone(&self.policy);
-        self.snapshots.store(Arc::new(Snapshot { as_of: now, revision, control_planes, tally, policy }));
+        self.snapshots.store(Arc::new(Snapshot { as_of: now, revision, control_planes, tally, notices, policy }));
         if different {
             self.revisions.send_replace(Revision { number: revision, at: now });
         }

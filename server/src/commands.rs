@@ -75,7 +75,7 @@ pub enum Ended {
 /// # Errors
 /// If the address cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
-    let Config { listen, limits, database, policy, .. } = serve.config;
+    let Config { listen, limits, database, policy, retention, .. } = serve.config;
     let closed = signal()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
@@ -84,7 +84,7 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
     let (door_closing, writer_closing) = (CancellationToken::new(), CancellationToken::new());
     let mut running = match serve.at {
         Some(at) => run::held(&database, at, policy, writer_closing.clone()).await,
-        None => run::live(&database, Clock::machine(), policy, writer_closing.clone()).await,
+        None => run::live_keeping(&database, Clock::machine(), policy, retention, writer_closing.clone()).await,
     }?;
     running.parts.closing = door_closing.clone();
     let last_recorded_at = running.store.progress().await?.recorded_at;

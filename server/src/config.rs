@@ -18,6 +18,7 @@ use toml::de::{DeTable, DeValue};
 use crate::http::DoorLimits;
 use crate::http::auth::{Tokens, may_listen};
 use crate::http::body::BodyLimits;
+use crate::store::Retention;
 
 /// Every setting of the program, parsed.
 #[derive(Clone, Debug)]
@@ -59,17 +60,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// How long facts are kept. All spans are milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Intervals of reports.
-    pub intervals_ms: i64,
-    /// Packed states that answer `?at=`.
-    pub keyframes_ms: i64,
-    /// Summaries of propagation.
-    pub summaries_ms: i64,
 }
 
 /// One row of the table.
@@ -126,7 +116,7 @@ const fn span(key: &'static str, default: &'static str, min: i64, max: i64, reas
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 28] = [
     Setting {
         key: "listen",
         kind: Kind::Address,
@@ -265,13 +255,6 @@ pub const SETTINGS: [Setting; 29] = [
         3_650 * DAY,
         "How long the packed states are kept by which the past is answered quickly.",
     ),
-    span(
-        "retention.summaries",
-        "395d",
-        DAY,
-        3_650 * DAY,
-        "How long it is kept how each changeset spread: thirteen months, so that a year can be compared.",
-    ),
     Setting {
         key: "limits.subscribers",
         kind: Kind::Count { min: 1, max: 100_000 },
@@ -399,7 +382,6 @@ impl Given {
             retention: Retention {
                 intervals_ms: value("retention.intervals").number()?,
                 keyframes_ms: value("retention.keyframes").number()?,
-                summaries_ms: value("retention.summaries").number()?,
             },
         };
         Ok(config)
@@ -471,6 +453,17 @@ fn unit(ms: i64) -> String {
 pub fn variable(key: &str) -> String {
     format!("TIDEMARK_{}", key.replace('.', "_").to_uppercase())
 }
+
+/// Variables of ours that no setting has: a misspelt one would be lost without a word. They are no error, as
+/// Kubernetes sets `TIDEMARK_PORT` and its like for a service of this name.
+pub fn unknown_variables(environment: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<String> = SETTINGS.iter().map(|setting| variable(setting.key)).collect();
+    let is_ours = |name: &String| name.starts_with("TIDEMARK_") && !known.contains(name);
+    environment.filter(|name| is_ours(name) && !OTHER_VARIABLES.contains(&name.as_str())).collect()
+}
+
+/// Variables that are no settings: the file of settings, the token of an import, the bundle of a debug build.
+const OTHER_VARIABLES: [&str; 3] = ["TIDEMARK_CONFIG", "TIDEMARK_TOKEN", "TIDEMARK_SITE_DIR"];
 
 fn known(key: &str, origin: &Origin) -> Result<&'static str, BadSetting> {
     let found = SETTINGS.iter().find(|setting| setting.key == key);
@@ -639,6 +632,7 @@ mod tests {
     fn the_table_says_what_the_code_has_as_defaults() {
         let config = config(&[], &[], None).expect("defaults are good");
         assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.retention, Retention::default());
         assert_eq!(config.limits.body.wire_max, BodyLimits::default().wire_max);
         assert_eq!(config.limits.body.inflated_max, BodyLimits::default().inflated_max);
         assert_eq!(config.limits.request_time_max, DoorLimits::default().request_time_max);
@@ -693,6 +687,12 @@ mod tests {
         check("policy.ephemeral_label", "spot", false);
         check("log.filter", "info,tidemark_server=loud", false);
         check("token_file", "", false);
+    }
+
+    #[test]
+    fn a_variable_that_no_setting_has_is_named() {
+        let names = ["TIDEMARK_LISTEN", "TIDEMARK_LISEN", "TIDEMARK_CONFIG", "PATH"].map(str::to_owned);
+        assert_eq!(unknown_variables(names.into_iter()), ["TIDEMARK_LISEN"]);
     }
 
     #[test]

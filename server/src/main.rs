@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
 use tidemark_server::commands::{self, Ended, Explain, Import, Serve};
-use tidemark_server::config::{Config, Given, LogFormat};
+use tidemark_server::config::{Config, Given, LogFormat, unknown_variables};
 use tidemark_server::http::openapi;
 use tidemark_server::run::HeldAt;
 use tracing_subscriber::EnvFilter;
@@ -171,6 +171,10 @@ fn log(config: &Config) {
     match config.log_format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in unknown_variables(names) {
+        tracing::warn!("{name} is set, and is no setting; `tidemark config` lists them");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, NodeCoun
 use crate::metrics::process::Counted;
 use crate::reader::{Reader, fold};
 use crate::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
-use crate::store::{Store, StoreError, Taken};
+use crate::store::{Retention, Store, StoreError, Taken};
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +67,20 @@ pub async fn live(
     policy: Policy,
     closing: CancellationToken,
 ) -> Result<Running, RunError> {
+    live_keeping(database, clock, policy, Retention::default(), closing).await
+}
+
+/// The same, keeping facts for as long as `retention` says.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn live_keeping(
+    database: &Path,
+    clock: Clock,
+    policy: Policy,
+    retention: Retention,
+    closing: CancellationToken,
+) -> Result<Running, RunError> {
     let now = clock.now();
     let store = Store::open(database, now).await?;
     let policy = Arc::new(policy);
@@ -89,7 +103,7 @@ pub async fn live(
     let revisions = board.revisions();
     let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), Arc::clone(&policy));
     let watcher = Watched { counted: counted.clone(), shared: Arc::clone(&shared) };
-    let writer = Writer::new(board, store.clone(), clock.clone(), policy, sequence, watcher);
+    let writer = Writer::new(board, store.clone(), clock.clone(), policy, sequence, watcher).keeping(retention);
     let writer = tokio::spawn(writer.run(queue, closing.clone()));
     let _ = shared.writer.set(writer.abort_handle());
     let parts = parts(clock, ingest, reader, shared, revisions, counted, closing);
@@ -272,6 +286,7 @@ impl Health for Shared {
 impl FleetFigures for Shared {
     fn figures(&self) -> Figures {
         let snapshot = self.snapshots.load();
+        let of_all = &snapshot.notices;
         let figures = |control_plane: &crate::board::ControlPlaneSnapshot| {
             let mut nodes = NodeCounts::default();
             let mut behind_changesets_max = 0;
@@ -288,7 +303,12 @@ impl FleetFigures for Shared {
                 behind_changesets_max,
                 hash_only_drift: control_plane.tally.by_alias,
                 propagation: control_plane.propagation,
-                notices: control_plane.notices.iter().map(|notice| (notice.kind, notice.severity)).collect(),
+                notices: of_all
+                    .iter()
+                    .filter(|notice| notice.control_plane == control_plane.name)
+                    .chain(&control_plane.notices)
+                    .map(|notice| (notice.kind, notice.severity))
+                    .collect(),
             }
         };
         Figures {

@@ -34,13 +34,23 @@ pub struct SourceState {
     pub blind_reason: Option<crate::id::Line>,
     /// The last fact that it brought.
     pub last_fact_at: Option<Timestamp>,
+    /// It ended, and is not expected to be heard again: its silence is no alarm.
+    pub ended: bool,
 }
 
 impl SourceState {
     /// A source that was not heard of before.
     #[must_use]
     pub const fn new(source: Source, interval_ms: i64) -> Self {
-        Self { source, interval_ms, began_at: None, blind: Vec::new(), blind_reason: None, last_fact_at: None }
+        Self {
+            source,
+            interval_ms,
+            began_at: None,
+            blind: Vec::new(),
+            blind_reason: None,
+            last_fact_at: None,
+            ended: false,
+        }
     }
 
     /// It listens from here on. If nobody said that it stopped before, it may have been deaf since its last fact: so it
@@ -48,6 +58,7 @@ impl SourceState {
     pub fn begin(&mut self, at: Timestamp, interval_ms: i64) {
         self.interval_ms = interval_ms;
         self.blind_reason = None;
+        self.ended = false;
         let last_heard_at = self.last_fact_at.max(self.began_at).filter(|last| *last < at);
         if let (Some(last_heard_at), None) = (last_heard_at, self.blind_since()) {
             self.blind_from(last_heard_at);
@@ -61,6 +72,15 @@ impl SourceState {
     /// It is blind from here on.
     pub fn stop(&mut self, at: Timestamp, why: crate::id::Line) {
         self.blind_reason = Some(why);
+        if self.blind_since().is_none() {
+            self.blind_from(at);
+        }
+    }
+
+    /// It ended: blind from here on, and not expected back.
+    pub fn end(&mut self, at: Timestamp) {
+        self.blind_reason = crate::id::Line::from_outside("the recording ended");
+        self.ended = true;
         if self.blind_since().is_none() {
             self.blind_from(at);
         }

@@ -554,6 +554,8 @@ pub enum Listening {
     },
     /// It is blind; the words say why.
     Stopped(Line),
+    /// It ended, and is not expected to be heard again: a recording came to its end.
+    Ended,
 }
 
 /// What people say of a control plane (`PUT /api/v1/control-planes/{cp}`).

@@ -194,6 +194,10 @@ impl ControlPlane {
                 self.source_mut(fact.source, policy).begin(at, i64::from(*interval_ms));
                 Touched::All
             }
+            What::Listening(Listening::Ended) => {
+                self.source_mut(fact.source, policy).end(at);
+                Touched::All
+            }
             What::Listening(Listening::Stopped(why)) => {
                 self.source_mut(fact.source, policy).stop(at, why.clone());
                 Touched::All
@@ -507,11 +511,11 @@ impl Fleet {
 
     /// What concerns more than one control plane, or cannot be told of one alone.
     ///
-    /// [`NoticeKind::DownOrCutOff`]: every source that ever listened is blind, so nothing tells whether the other side
+    /// [`NoticeKind::DownOrCutOff`]: every source that listens, or should, is blind, so nothing tells whether the other side
     /// is down or we are cut off; that is one alarm, at the first control plane, however many there are (DESIGN 5.9).
     /// [`NoticeKind::OneClusterTwoNames`]: one cluster id was declared under two names (DESIGN 5.10).
     #[must_use]
-    pub fn notices(&self) -> Vec<Notice> {
+    pub fn notices(&self, now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut say = |control_plane: &CpName, kind, severity, since, nodes| {
             let control_plane = control_plane.clone();
@@ -519,9 +523,10 @@ impl Fleet {
         };
         let listeners = || {
             let all = self.control_planes.values().flat_map(|control_plane| &control_plane.sources);
-            all.filter(|state| state.began_at.is_some() || !state.blind.is_empty())
+            all.filter(|state| !state.ended && (state.began_at.is_some() || !state.blind.is_empty()))
         };
-        let blind_since = listeners().map(SourceState::blind_since).collect::<Option<Vec<_>>>();
+        let blind_since = |state: &SourceState| state.blind_since().filter(|since| *since <= now);
+        let blind_since = listeners().map(blind_since).collect::<Option<Vec<_>>>();
         if let (Some(first), Some(since)) =
             (self.control_planes.values().next(), blind_since.and_then(|since| since.into_iter().max()))
         {

@@ -685,17 +685,33 @@ fn nobody_left_to_ask_is_one_alarm() {
     let mut world = World::listening();
     world.expected("a");
     world.ping("node", "a");
-    assert_eq!(world.fleet.notices(), []);
+    assert_eq!(world.fleet.notices(t(world.now)), []);
     world.passes(MINUTE);
     let blind = |world: &mut World, source| {
         world.tell(source, What::Listening(tidemark_domain::fact::Listening::Stopped(line("refused"))));
     };
     blind(&mut world, Source::AdminApi);
-    assert_eq!(world.fleet.notices(), []);
+    assert_eq!(world.fleet.notices(t(world.now)), []);
     blind(&mut world, Source::Push);
-    let notices = world.fleet.notices();
+    let notices = world.fleet.notices(t(world.now));
     assert_eq!(notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), [NoticeKind::DownOrCutOff]);
     assert_eq!((notices[0].since, notices[0].nodes, notices[0].severity), (t(MINUTE), 1, Severity::Page));
+}
+
+#[test]
+fn the_end_of_a_recording_alarms_nobody() {
+    let mut world = World::listening();
+    world.ping("node", "a");
+    world.passes(MINUTE);
+    for source in [Source::AdminApi, Source::Push] {
+        world.tell(source, What::Listening(tidemark_domain::fact::Listening::Ended));
+    }
+    assert_eq!(world.fleet.notices(t(world.now)), []);
+    assert_eq!(world.connectivity("node").word(), tidemark_domain::verdict::ConnectionWord::Unobserved);
+    // Whoever listens again and stops is missed again.
+    world.tell(Source::Push, What::Listening(tidemark_domain::fact::Listening::Began { interval_ms: 30_000 }));
+    world.tell(Source::Push, What::Listening(tidemark_domain::fact::Listening::Stopped(line("refused"))));
+    assert_eq!(world.fleet.notices(t(world.now)).len(), 1);
 }
 
 #[test]
@@ -710,9 +726,10 @@ fn one_cluster_id_under_two_names_is_said() {
         ..world.fact(Source::Push, what)
     };
     world.observe(other(&world, declared("c-2")));
-    assert_eq!(world.fleet.notices(), []);
+    assert_eq!(world.fleet.notices(t(world.now)), []);
     world.observe(other(&world, declared("c-1")));
-    let kinds: Vec<_> = world.fleet.notices().into_iter().map(|notice| (notice.control_plane, notice.kind)).collect();
+    let kinds: Vec<_> =
+        world.fleet.notices(t(world.now)).into_iter().map(|notice| (notice.control_plane, notice.kind)).collect();
     assert_eq!(kinds, [("stage".parse().expect("a name"), NoticeKind::OneClusterTwoNames)]);
 }
 

@@ -247,7 +247,7 @@ proptest! {
         for control_plane in fleet.control_planes() {
             let _ = notices(control_plane, verdicts.values().map(|verdict| verdict.config), &policy(), now);
         }
-        let _ = fleet.notices();
+        let _ = fleet.notices(now);
     }
 
     /// Between a moment and the one that it names for the next look, nothing changes; where it names none, nothing ever

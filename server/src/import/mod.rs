@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tidemark_domain::fact::{Fact, Listening, Source, What};
-use tidemark_domain::id::{CpName, Line};
+use tidemark_domain::id::CpName;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::time::Timestamp;
 
@@ -223,9 +223,8 @@ pub async fn import(
         }
     }
     for ((control_plane, source), last) in watched {
-        let why: Line = "the recording ended".parse().expect("a text that is not empty is a line");
         let at = last.plus(1);
-        let what = What::Listening(Listening::Stopped(why));
+        let what = What::Listening(Listening::Ended);
         if !outcome.control_planes.contains(&control_plane) {
             outcome.control_planes.push(control_plane.clone());
         }

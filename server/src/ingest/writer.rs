@@ -62,6 +62,7 @@ pub struct Writer<W> {
     keyframe_at: Timestamp,
     purged_at: Timestamp,
     wall_step_ms: i64,
+    retention: Retention,
     sequence: i64,
     keyframe_sequence: i64,
 }
@@ -81,9 +82,17 @@ impl<W: Watcher> Writer<W> {
             keyframe_at: now,
             purged_at: now,
             wall_step_ms: 0,
+            retention: Retention::default(),
             sequence,
             keyframe_sequence: 0,
         }
+    }
+
+    /// The same, keeping things for as long as this says.
+    #[must_use]
+    pub fn keeping(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Works until the queue is closed, or `closing` comes and the queue is empty; then keeps a last keyframe.
@@ -178,7 +187,7 @@ impl<W: Watcher> Writer<W> {
 
     /// Removes a round of what is too old; the next round comes at once while there is more.
     async fn purge(&mut self, now: Timestamp) {
-        match self.store.purge(now, Retention::default(), PURGE_ROWS).await {
+        match self.store.purge(now, self.retention, PURGE_ROWS).await {
             Ok(purged) if purged.more => {}
             Ok(_) => self.purged_at = now,
             Err(error) => {

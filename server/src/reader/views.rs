@@ -151,6 +151,7 @@ pub fn fleet_view(snapshot: &Snapshot, as_of: AsOf) -> FleetView {
         now,
     });
     let mut notices: Vec<Notice> = snapshot.control_planes.iter().flat_map(|one| notices(one, now)).collect();
+    notices.extend(snapshot.notices.iter().map(|notice| in_words(notice, None, now)));
     notices.sort_by(|one, other| {
         (one.severity, one.since, &one.control_plane).cmp(&(other.severity, other.since, &other.control_plane))
     });
@@ -210,18 +211,23 @@ pub fn notices(control_plane: &ControlPlaneSnapshot, now: Timestamp) -> Vec<Noti
     let say = |notice: &Notice| {
         let movement = ledger.movements().iter().find(|movement| movement.at == notice.since);
         let hashes = movement.and_then(|movement| Some((movement.from_config.as_ref()?, &movement.to)));
-        let sentence = notice_sentence(&NoticeFacts {
-            control_plane: &control_plane.name,
-            kind: notice.kind,
-            severity: notice.severity,
-            nodes: notice.nodes,
-            hashes,
-            since: notice.since,
-            now,
-        });
-        Notice { sentence, ..notice.clone() }
+        in_words(notice, hashes, now)
     };
     control_plane.notices.iter().map(say).collect()
+}
+
+/// A notice with its sentence.
+fn in_words(notice: &Notice, hashes: Option<(&ConfigRef, &ConfigRef)>, now: Timestamp) -> Notice {
+    let sentence = notice_sentence(&NoticeFacts {
+        control_plane: &notice.control_plane,
+        kind: notice.kind,
+        severity: notice.severity,
+        nodes: notice.nodes,
+        hashes,
+        since: notice.since,
+        now,
+    });
+    Notice { sentence, ..notice.clone() }
 }
 
 /// One control plane.
