@@ -523,6 +523,22 @@ async fn the_past_is_told_from_the_keyframes_around_it() {
     assert_eq!(last(&from_the_first), expected);
 }
 
+#[tokio::test]
+async fn what_is_known_today_of_a_moment_is_more_than_was_known_then() {
+    let fresh = Fresh::new().await;
+    let stored_at = |at_ms, mut fact: Fact| {
+        fact.recorded_at = t(at_ms);
+        fact
+    };
+    let facts: Vec<Fact> = (0..5).map(|step| stored_at(HOUR, report(step * 30_000, 1, 1))).collect();
+    fresh.append(&facts).await;
+    fresh.append(&[stored_at(HOUR, word(40_000, 1)), stored_at(HOUR, word(95_000, 2))]).await;
+    assert_eq!(fresh.store.facts_after(0, Some(t(95_000))).await.expect("facts"), []);
+    let told = fresh.store.facts_until(t(94_999)).await.expect("facts");
+    let times: Vec<i64> = told.iter().map(|fact| fact.at.ms() - T0).collect();
+    assert_eq!(times, [0, 40_000, 90_000]);
+}
+
 fn answer(key: &str, at: Timestamp, body: &str) -> Remembered {
     Remembered { key: key.to_owned(), request_digest: "d".to_owned(), status: 200, body: body.to_owned(), at }
 }

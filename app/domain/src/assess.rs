@@ -238,8 +238,16 @@ fn connectivity(node: &Node, deciding: Option<&Stream>, known: &Known<'_>, horiz
         return Connectivity::Gone { since, why: Gone::Retired };
     }
     if let Some(since) = deaf_since(stream, known, horizon) {
-        return Connectivity::Unobserved { since };
+        // Who was gone when the source became blind stays gone: only a report brings a node back (DESIGN 5.10).
+        let seen_last = silence(node, stream, known, &mut Horizon::new(horizon.now.min(since)));
+        return if seen_last.word() == ConnectionWord::Gone { seen_last } else { Connectivity::Unobserved { since } };
     }
+    silence(node, stream, known, horizon)
+}
+
+/// How long a node was silent while its source listened, and what follows from that.
+fn silence(node: &Node, stream: &Stream, known: &Known<'_>, horizon: &mut Horizon) -> Connectivity {
+    let since = stream.last_at;
     let interval_ms = known.interval_ms(stream.source);
     let now = horizon.now;
     let policy = known.policy;

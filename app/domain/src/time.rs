@@ -14,7 +14,7 @@ pub const DAY: i64 = 24 * HOUR;
 
 /// A moment by the server's clock: milliseconds since 1970-01-01T00:00:00Z, within the years 0001 to 9999.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "i64", into = "i64")]
 pub struct Timestamp(i64);
 
 /// The last moment that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
@@ -119,6 +119,18 @@ impl Timestamp {
     pub fn clock(self) -> String {
         let day_ms = self.0.rem_euclid(DAY);
         format!("{:02}:{:02}:{:02}", day_ms / HOUR, day_ms / MINUTE % 60, day_ms / SECOND % 60)
+    }
+}
+
+impl From<i64> for Timestamp {
+    fn from(ms: i64) -> Self {
+        Self::from_ms(ms)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(moment: Timestamp) -> Self {
+        moment.0
     }
 }
 

@@ -281,9 +281,7 @@ pub async fn fold(store: &Store, known: Option<Timestamp>, policy: Arc<Policy>) 
 
 /// The fleet at a moment by everything that was recorded since.
 async fn fold_known_now(store: &Store, at: Timestamp, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
-    let mut facts = store.facts_after(0, None).await.map_err(store_error)?;
-    facts.retain(|fact| fact.at <= at);
-    facts.sort_by_key(|fact| fact.at);
+    let facts = store.facts_until(at).await.map_err(store_error)?;
     folded(Fleet::default(), facts, policy).await
 }
 

@@ -4,7 +4,7 @@ use super::Store;
 use super::error::StoreError;
 use super::names::source_of;
 use super::replay::{Vocabulary, event_of, run};
-use super::run::Run;
+use super::run::{Limit, Run};
 use sqlx::{Connection, SqliteConnection};
 use std::fmt;
 use std::str::FromStr;
@@ -271,7 +271,8 @@ fn interval(
         return Ok(None);
     };
     // As if nothing was known before: its last moment is then the end of the interval.
-    let until_ms = run.told(0, known).into_iter().flatten().last().map_or(run.from_ms, |told| told.at_ms);
+    let until_ms =
+        run.told(0, Limit::recorded(known)).into_iter().flatten().last().map_or(run.from_ms, |told| told.at_ms);
     Ok(Some(Interval {
         source: source_of(run.source_id, "report_closed", key.row)?,
         running: config.cloned(),

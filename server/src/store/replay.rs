@@ -5,7 +5,7 @@ use super::error::StoreError;
 use super::keyframe;
 use super::mark::{self, Mark};
 use super::names::{LOOKED_UP_AT_ONCE, config_of, control_plane_of, node_of, source_of};
-use super::run::{Run, Told};
+use super::run::{Limit, Run, Told};
 use super::{Store, names};
 use sqlx::{Connection, SqliteConnection};
 use std::collections::{BTreeSet, HashMap};
@@ -27,43 +27,53 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn facts_after(&self, sequence: i64, known: Option<Timestamp>) -> Result<Vec<Fact>, StoreError> {
+        Ok(self.placed(sequence, Limit::recorded(known)).await?.in_order())
+    }
+
+    /// The facts of this moment and before, by all that is known today, in the order in which they happened. There is no
+    /// keyframe to begin at, so this reads all that is kept.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn facts_until(&self, at: Timestamp) -> Result<Vec<Fact>, StoreError> {
+        let mut facts = self.placed(0, Limit::Happened(at)).await?.in_order();
+        facts.sort_by_key(|fact| fact.at);
+        Ok(facts)
+    }
+
+    async fn placed(&self, sequence: i64, limit: Limit) -> Result<Placed, StoreError> {
         let mut reader = self.reader().await?;
         // One snapshot: a run must not be seen open and closed, or neither.
         let mut connection = reader.begin().await.map_err(StoreError::on("begin to read facts"))?;
 
         let mut placed = Placed::default();
-        let runs = runs(&mut connection, sequence, known).await?;
+        let runs = runs(&mut connection, sequence, limit).await?;
         let mut vocabulary = Vocabulary::read(&mut connection).await?;
         vocabulary.add_runs(&mut connection, &runs).await?;
         for run in &runs {
-            for told in run.told(sequence, known).into_iter().flatten() {
+            for told in run.told(sequence, limit).into_iter().flatten() {
                 if let Some(fact) = vocabulary.report(run, told)? {
                     placed.put(told, fact);
                 }
             }
         }
         for mark in Mark::touched_after(&mut connection, sequence).await? {
-            for told in mark.span.told(sequence, known).into_iter().flatten() {
+            for told in mark.span.told(sequence, limit).into_iter().flatten() {
                 placed.put(told, vocabulary.mark(&mark, told)?);
             }
         }
-        let known_ms = known.map_or(i64::MAX, Timestamp::ms);
-        words(&mut connection, sequence, known_ms, &vocabulary, &mut placed).await?;
-        events(&mut connection, sequence, known_ms, &vocabulary, &mut placed).await?;
+        words(&mut connection, sequence, limit, &vocabulary, &mut placed).await?;
+        events(&mut connection, sequence, limit, &vocabulary, &mut placed).await?;
         connection.rollback().await.map_err(StoreError::on("end to read facts"))?;
-        Ok(placed.in_order())
+        Ok(placed)
     }
 }
 
-/// The runs of which something came after `sequence`, and was known at `known`. More may be among them.
-async fn runs(
-    connection: &mut SqliteConnection,
-    sequence: i64,
-    known: Option<Timestamp>,
-) -> Result<Vec<Run>, StoreError> {
-    let then_open = match known {
-        Some(known) => keyframe::runs_open_after(connection, known).await?,
-        None => None,
+/// The runs of which something came after `sequence` and lies within `limit`. More may be among them.
+async fn runs(connection: &mut SqliteConnection, sequence: i64, limit: Limit) -> Result<Vec<Run>, StoreError> {
+    let then_open = match limit {
+        Limit::Recorded(known) => keyframe::runs_open_after(connection, known).await?,
+        Limit::None | Limit::Happened(_) => None,
     };
     match then_open {
         Some((until_sequence, mut open)) if until_sequence >= sequence => {
@@ -148,18 +158,21 @@ async fn closed(connection: &mut SqliteConnection, sequence: i64, until: i64) ->
 async fn words(
     connection: &mut SqliteConnection,
     sequence: i64,
-    known_ms: i64,
+    limit: Limit,
     vocabulary: &Vocabulary,
     placed: &mut Placed,
 ) -> Result<(), StoreError> {
+    let (at_max, recorded_max) = limit.ms();
     let rows = sqlx::query!(
         "select sequence, at_ms, recorded_ms, control_plane_id, source_id, body
            from word
           where sequence > ?1
-            and recorded_ms <= ?2
+            and at_ms <= ?2
+            and recorded_ms <= ?3
           order by sequence",
         sequence,
-        known_ms
+        at_max,
+        recorded_max
     )
     .fetch_all(connection)
     .await
@@ -181,18 +194,21 @@ async fn words(
 async fn events(
     connection: &mut SqliteConnection,
     sequence: i64,
-    known_ms: i64,
+    limit: Limit,
     vocabulary: &Vocabulary,
     placed: &mut Placed,
 ) -> Result<(), StoreError> {
+    let (at_max, recorded_max) = limit.ms();
     let rows = sqlx::query!(
         "select sequence, at_ms, recorded_ms, control_plane_id, source_id, kind, body
            from event
           where sequence > ?1
-            and recorded_ms <= ?2
+            and at_ms <= ?2
+            and recorded_ms <= ?3
           order by sequence",
         sequence,
-        known_ms
+        at_max,
+        recorded_max
     )
     .fetch_all(connection)
     .await

@@ -61,8 +61,8 @@ impl Run {
         }
     }
 
-    /// The first and the last report, as far as they came after `sequence` and were known at `known`.
-    pub(super) fn told(&self, sequence: i64, known: Option<Timestamp>) -> [Option<Told>; 2] {
+    /// The first and the last report, as far as they came after `sequence` and lie within `limit`.
+    pub(super) fn told(&self, sequence: i64, limit: Limit) -> [Option<Told>; 2] {
         Span {
             from_ms: self.from_ms,
             until_ms: self.until_ms,
@@ -72,7 +72,34 @@ impl Run {
             opened_sequence: self.opened_sequence,
             touched_sequence: self.touched_sequence,
         }
-        .told(sequence, known)
+        .told(sequence, limit)
+    }
+}
+
+/// How far facts are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// All of them.
+    None,
+    /// Those that were recorded at this moment or before.
+    Recorded(Timestamp),
+    /// Those that are of this moment or before, whenever they were recorded.
+    Happened(Timestamp),
+}
+
+impl Limit {
+    /// What was recorded at `known` or before; all if there is no such moment.
+    pub(super) fn recorded(known: Option<Timestamp>) -> Self {
+        known.map_or(Self::None, Self::Recorded)
+    }
+
+    /// The last `at` and the last `recorded_at` that lie within.
+    pub(super) const fn ms(self) -> (i64, i64) {
+        match self {
+            Self::None => (i64::MAX, i64::MAX),
+            Self::Recorded(moment) => (i64::MAX, moment.ms()),
+            Self::Happened(moment) => (moment.ms(), i64::MAX),
+        }
     }
 }
 
@@ -100,40 +127,40 @@ pub(super) struct Told {
 }
 
 impl Span {
-    /// The first and the last of the span, as far as they came after `sequence` and were known at `known`.
+    /// The first and the last of the span, as far as they came after `sequence` and lie within `limit`.
     ///
-    /// Of a span that went on after `known` only the ends are stored, so the last moment before `known` is estimated: as
-    /// if all had come at an even pace. It is never after the truth by more than the longest gap that a span may have,
-    /// so who was heard then is heard in the answer.
-    pub(super) fn told(&self, sequence: i64, known: Option<Timestamp>) -> [Option<Told>; 2] {
-        let known_ms = known.map_or(i64::MAX, Timestamp::ms);
-        let from_recorded = self.from_ms.saturating_add(self.from_stored_after);
-        if from_recorded > known_ms {
-            return [None, None];
-        }
-        let first = (self.opened_sequence > sequence).then_some(Told {
+    /// Of a span that went on after the limit only the ends are stored, so the last moment before the limit is estimated:
+    /// as if all had come at an even pace. It is never before the limit by more than the longest gap that a span may
+    /// have, so who was heard then is heard in the answer.
+    pub(super) fn told(&self, sequence: i64, limit: Limit) -> [Option<Told>; 2] {
+        let (at_max, recorded_max) = limit.ms();
+        let within = |told: &Told| told.at_ms <= at_max && told.recorded_ms <= recorded_max;
+        let first = Told {
             at_ms: self.from_ms,
-            recorded_ms: from_recorded,
+            recorded_ms: self.from_ms.saturating_add(self.from_stored_after),
             sequence: Some(self.opened_sequence),
             is_first: true,
-        });
+        };
+        if !within(&first) {
+            return [None, None];
+        }
+        let first = (self.opened_sequence > sequence).then_some(first);
         if self.touched_sequence <= sequence || self.touched_sequence == self.opened_sequence {
             return [first, None];
         }
-        let until_recorded = self.until_ms.saturating_add(self.until_stored_after);
-        if until_recorded <= known_ms {
-            let last = Told {
-                at_ms: self.until_ms,
-                recorded_ms: until_recorded,
-                sequence: Some(self.touched_sequence),
-                is_first: false,
-            };
+        let last = Told {
+            at_ms: self.until_ms,
+            recorded_ms: self.until_ms.saturating_add(self.until_stored_after),
+            sequence: Some(self.touched_sequence),
+            is_first: false,
+        };
+        if within(&last) {
             return [first, Some(last)];
         }
         let stored_after = self.until_stored_after.max(0);
         let gap = (self.until_ms.saturating_sub(self.from_ms) / self.count.saturating_sub(1).max(1)).max(1);
-        let room = known_ms.saturating_sub(stored_after).saturating_sub(self.from_ms).max(0);
-        let at_ms = self.from_ms.saturating_add(room / gap * gap).min(self.until_ms);
+        let latest = at_max.min(recorded_max.saturating_sub(stored_after)).min(self.until_ms);
+        let at_ms = self.from_ms.saturating_add(latest.saturating_sub(self.from_ms).max(0) / gap * gap);
         let last = (at_ms > self.from_ms).then_some(Told {
             at_ms,
             recorded_ms: at_ms.saturating_add(stored_after),
@@ -204,7 +231,7 @@ mod tests {
         #[track_caller]
         fn check(what: &str, sequence: i64, known: Option<i64>, expected: &[(i64, Option<i64>)]) {
             let open = Run { reports: 5, opened_sequence: 10, touched_sequence: 50, ..run(0, 120_000) };
-            let told = open.told(sequence, known.map(Timestamp::from_ms));
+            let told = open.told(sequence, Limit::recorded(known.map(Timestamp::from_ms)));
             let told: Vec<_> = told.into_iter().flatten().map(|told| (told.at_ms, told.sequence)).collect();
             assert_eq!(told, expected, "{what}");
         }
@@ -216,5 +243,17 @@ mod tests {
         check("just before the second", 0, Some(29_999), &[(0, Some(10))]);
         check("at its beginning", 0, Some(0), &[(0, Some(10))]);
         check("before it", 0, Some(-1), &[]);
+    }
+
+    #[test]
+    fn what_was_stored_late_was_known_late_but_happened_before() {
+        let stored_late = Run { from_stored_after: 60_000, until_stored_after: 60_000, ..run(0, 120_000) };
+        let told = |limit| {
+            let told = stored_late.told(0, limit).into_iter().flatten();
+            told.map(|told| (told.at_ms, told.recorded_ms)).collect::<Vec<_>>()
+        };
+        let at = Timestamp::from_ms(100_000);
+        assert_eq!(told(Limit::Recorded(at)), [(0, 60_000), (30_000, 90_000)]);
+        assert_eq!(told(Limit::Happened(at)), [(0, 60_000), (90_000, 150_000)]);
     }
 }

@@ -73,7 +73,9 @@ impl App {
         }
         self.store.close().await.expect("the store closes");
         self.clock.advance(pause_ms);
-        let Self { clock, database, folder, .. } = self;
+        // The rest holds the database as long as it lives.
+        let Self { router, ingest, store, clock, database, folder, .. } = self;
+        drop((router, ingest, store));
         Self::open(folder, database, clock).await
     }
 
