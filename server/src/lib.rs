@@ -13,6 +13,8 @@ pub mod board;
 
 pub mod reader;
 
+pub mod propagation;
+
 pub mod chart;
 
 pub mod http;

@@ -8,6 +8,7 @@ use crate::ingest::Ingest;
 use crate::ingest::writer::{Watcher, Writer};
 use crate::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, NodeCounts};
 use crate::metrics::process::Counted;
+use crate::propagation::Keeper;
 use crate::reader::{Reader, fold};
 use crate::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
 use crate::store::{Retention, Store, StoreError, Taken};
@@ -51,10 +52,12 @@ pub enum HeldAt {
 pub struct Running {
     /// What the door stands before.
     pub parts: Parts,
-    /// The writer's task; `None` where the clock is held.
+    /// The task of the writer and of what works beside it; `None` where the clock is held.
     pub writer: Option<JoinHandle<()>>,
     /// The store, to be closed last.
     pub store: Store,
+    /// What the board publishes.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
 }
 
 /// Opens a database and starts to work on it.
@@ -104,10 +107,16 @@ pub async fn live_keeping(
     let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), Arc::clone(&policy));
     let watcher = Watched { counted: counted.clone(), shared: Arc::clone(&shared) };
     let writer = Writer::new(board, store.clone(), clock.clone(), policy, sequence, watcher).keeping(retention);
-    let writer = tokio::spawn(writer.run(queue, closing.clone()));
+    let keeper = Keeper::new(Arc::clone(&shared.snapshots), store.clone(), clock.clone());
+    let (writing, keeping) = (writer.run(queue, closing.clone()), keeper.run(closing.clone()));
+    // One task to wait for: once both have ended, nobody holds the store.
+    let writer = tokio::spawn(async move {
+        tokio::join!(writing, keeping);
+    });
     let _ = shared.writer.set(writer.abort_handle());
+    let snapshots = Arc::clone(&shared.snapshots);
     let parts = parts(clock, ingest, reader, shared, revisions, counted, closing);
-    Ok(Running { parts, writer: Some(writer), store })
+    Ok(Running { parts, writer: Some(writer), store, snapshots })
 }
 
 /// Opens a database with the clock held at a moment: nothing is taken in, and what is shown is what was known then.
@@ -129,8 +138,9 @@ pub async fn held(
     let shared = Shared::new(&board, store.clone(), database);
     let revisions = board.revisions();
     let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), policy);
+    let snapshots = Arc::clone(&shared.snapshots);
     let parts = parts(clock, Ingest::shut(), reader, shared, revisions, Counted::default(), closing);
-    Ok(Running { parts, writer: None, store })
+    Ok(Running { parts, writer: None, store, snapshots })
 }
 
 /// The snapshot of a moment, for those who ask once.

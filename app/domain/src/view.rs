@@ -348,6 +348,8 @@ pub struct VersionView {
     pub propagation: Propagation,
     /// How it spread, drawn; `None` where no node reached it.
     pub curve: Option<Figure>,
+    /// How it spread over each cohort; what is final is as it was then.
+    pub cohorts: Vec<CohortPropagation>,
 }
 
 /// A hash of a version and why we hold it to be one.
@@ -384,6 +386,31 @@ pub struct Propagation {
     pub max_ms: Option<i64>,
     /// Per node: first reached and lag; at most 1,000, slowest first, those that miss it before all others.
     pub per_node: Vec<NodeReach>,
+}
+
+/// How a version, or the changeset that it ends, spread over one cohort.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CohortPropagation {
+    /// The cohort; a part that is not known is `None`.
+    pub scope: Scope,
+    /// Nodes that counted.
+    pub nodes: u32,
+    /// Nodes that reached it.
+    pub reached: u32,
+    /// Median lag of those that reached it.
+    pub p50_ms: Option<i64>,
+    /// 90th percentile.
+    pub p90_ms: Option<i64>,
+    /// 99th percentile.
+    pub p99_ms: Option<i64>,
+    /// The slowest.
+    pub max_ms: Option<i64>,
+    /// Nodes that had reached it by a lag; at most 100 points.
+    pub curve: Vec<(i64, u32)>,
+    /// Names of nodes that did not; at most 100.
+    pub stragglers: Vec<String>,
+    /// When that was written down for good; `None` while it may change.
+    pub final_at: Option<Timestamp>,
 }
 
 /// One node and one version.

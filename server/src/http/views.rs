@@ -749,6 +749,8 @@ pub struct VersionAnswer {
     pub shape: Option<Shape>,
     /// How it spread.
     pub propagation: Propagation,
+    /// How it spread over each cohort; what is final is as it was then.
+    pub cohorts: Vec<CohortPropagation>,
 }
 
 impl From<view::VersionView> for VersionAnswer {
@@ -763,6 +765,7 @@ impl From<view::VersionView> for VersionAnswer {
                 hosts_served: shape.hosts_served,
             }),
             propagation: version.propagation.into(),
+            cohorts: version.cohorts.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -847,6 +850,51 @@ impl From<view::Propagation> for Propagation {
             p99_ms: propagation.p99_ms,
             max_ms: propagation.max_ms,
             per_node: propagation.per_node.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// How a version, or the changeset that it ends, spread over one cohort.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CohortPropagation {
+    /// The sync protocol; null where it is not known.
+    pub protocol: Option<String>,
+    /// The gateway version; null where it is not known.
+    pub gateway_version: Option<String>,
+    /// Nodes that counted.
+    pub nodes: u32,
+    /// Nodes that reached it.
+    pub reached: u32,
+    /// Median lag of those that reached it.
+    pub p50_ms: Option<i64>,
+    /// 90th percentile.
+    pub p90_ms: Option<i64>,
+    /// 99th percentile.
+    pub p99_ms: Option<i64>,
+    /// The slowest.
+    pub max_ms: Option<i64>,
+    /// Pairs of a lag in milliseconds and the nodes that had reached it by then; at most 100.
+    pub curve: Vec<(i64, u32)>,
+    /// Names of nodes that did not reach it; at most 100.
+    pub stragglers: Vec<String>,
+    /// When this was written down for good; null while it may change.
+    pub final_at: Option<Time>,
+}
+
+impl From<view::CohortPropagation> for CohortPropagation {
+    fn from(cohort: view::CohortPropagation) -> Self {
+        Self {
+            protocol: cohort.scope.protocol.and_then(word),
+            gateway_version: cohort.scope.gateway.map(|gateway| gateway.to_string()),
+            nodes: cohort.nodes,
+            reached: cohort.reached,
+            p50_ms: cohort.p50_ms,
+            p90_ms: cohort.p90_ms,
+            p99_ms: cohort.p99_ms,
+            max_ms: cohort.max_ms,
+            curve: cohort.curve,
+            stragglers: cohort.stragglers,
+            final_at: cohort.final_at.map(Time),
         }
     }
 }

@@ -8,25 +8,25 @@ pub mod views;
 use crate::board::{ControlPlaneSnapshot, Snapshot, unpacked};
 use crate::chart::{self, Spread};
 use crate::clock::Clock;
+use crate::propagation;
 use crate::store::{Interval, IntervalKey, Store, StoreError, gives_way};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Said, Scope, What};
 use tidemark_domain::fleet::Fleet;
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
-use tidemark_domain::ledger::Ledger;
+use tidemark_domain::ledger::{Ledger, Version};
 use tidemark_domain::node::Node;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::query::{Key, Query};
 use tidemark_domain::time::Timestamp;
-use tidemark_domain::verdict::ConnectionWord;
 use tidemark_domain::view::{
-    AsOf, ControlPlaneView, EventView, FleetView, HistoryView, IntervalView, Moment, NodeReach, NodeView, NodesView,
-    Propagation, ReachedView, VersionView, VersionsView,
+    AsOf, CohortPropagation, ControlPlaneView, EventView, FleetView, HistoryView, IntervalView, Moment, NodeView,
+    NodesView, Propagation, ReachedView, VersionView, VersionsView,
 };
 
 /// The form of packed fleets; a keyframe of another form is passed over, and the facts are folded from further back.
@@ -41,8 +41,6 @@ const SIZE_MAX: u32 = 500;
 const EVENTS_MAX: u32 = 200;
 /// Versions reached in a history.
 const REACHED_MAX: usize = 200;
-/// Nodes named in a propagation.
-const PER_NODE_MAX: usize = 1_000;
 
 /// Answers questions about the fleet.
 #[derive(Clone)]
@@ -132,64 +130,32 @@ impl Reader {
         Ok(HistoryView { as_of, intervals, events, reached, next: page.next.map(|key| key.to_string()) })
     }
 
-    async fn propagation(
+    /// How a version spread: all nodes, the curve, and by cohort. What is final is taken as it was kept.
+    async fn spread(
         &self,
         control_plane: &ControlPlaneSnapshot,
-        ordinal: Ordinal,
+        version: &Version,
         known: Option<Timestamp>,
-    ) -> Result<(Propagation, Option<Figure>), ApiError> {
+    ) -> Result<(Propagation, Option<Figure>, Vec<CohortPropagation>), ApiError> {
+        let reaches = propagation::reaches(&self.store, control_plane, version.ordinal, known).await;
+        let reaches = reaches.map_err(store_error)?;
+        let (lags_ms, away) = (propagation::lags(&reaches), propagation::away(&reaches));
+        let nodes = u32::try_from(reaches.len()).unwrap_or(u32::MAX);
+        let propagation_ms = control_plane.ledger.propagation_ms(&self.policy);
+        let curve = chart::propagation(&Spread { lags_ms: &lags_ms, nodes, away, propagation_ms });
+        let mut cohorts = propagation::by_cohort(&reaches);
         let ledger = &control_plane.ledger;
-        let Some(version) = ledger.version(ordinal) else { return Ok((Propagation::default(), None)) };
-        let rank = ledger.rank_of(ordinal);
-        // Reaching a later version counts for all before it (DESIGN 5.7).
-        let later = ledger.in_order().filter(|later| ledger.rank_of(later.ordinal) >= rank);
-        let configs: Vec<ConfigRef> =
-            later.flat_map(|later| ledger.aliases_of(later.ordinal)).map(|alias| alias.config.clone()).collect();
-        let since = version.published_at;
-        let reached = self.store.first_reached(&control_plane.name, &configs, since, known).await;
-        let reached: BTreeMap<NodeId, (Timestamp, u32)> = reached
-            .map_err(store_error)?
-            .into_iter()
-            .map(|reached| (reached.node, (reached.from, reached.uncertain_ms)))
-            .collect();
-        let mut per_node: Vec<NodeReach> = control_plane
-            .nodes()
-            .filter(|(_, assessment)| assessment.verdict.counter().is_some())
-            .map(|(node, assessment)| {
-                let reached = reached.get(&node.id);
-                NodeReach {
-                    node: node.id.clone(),
-                    hostname: node.attributes.hostname.clone(),
-                    reached_at: reached.map(|(from, _)| (*from).max(since)),
-                    lag_ms: reached.map(|(from, _)| from.since(since).max(0)),
-                    uncertain_ms: reached.map_or(0, |(_, uncertain_ms)| *uncertain_ms),
-                    connection: assessment.verdict.connectivity.word(),
-                }
-            })
-            .collect();
-        let mut lags: Vec<i64> = per_node.iter().filter_map(|reach| reach.lag_ms).collect();
-        lags.sort_unstable();
-        per_node.sort_by(|one, other| {
-            let missing = |reach: &NodeReach| (reach.lag_ms.is_some(), reach.lag_ms.map(std::cmp::Reverse));
-            missing(one).cmp(&missing(other)).then_with(|| one.node.cmp(&other.node))
-        });
-        let nodes = u32::try_from(per_node.len()).unwrap_or(u32::MAX);
-        let away =
-            per_node.iter().filter(|reach| reach.lag_ms.is_none() && reach.connection != ConnectionWord::Connected);
-        let away = u32::try_from(away.count()).unwrap_or(u32::MAX);
-        let propagation_ms = ledger.propagation_ms(&self.policy);
-        let curve = chart::propagation(&Spread { lags_ms: &lags, nodes, away, propagation_ms });
-        per_node.truncate(PER_NODE_MAX);
-        let propagation = Propagation {
-            nodes,
-            reached: u32::try_from(lags.len()).unwrap_or(u32::MAX),
-            p50_ms: percentile(&lags, 50),
-            p90_ms: percentile(&lags, 90),
-            p99_ms: percentile(&lags, 99),
-            max_ms: lags.last().copied(),
-            per_node,
+        let is_last = |other: &Version| {
+            other.changeset == version.changeset && ledger.rank_of(other.ordinal) > ledger.rank_of(version.ordinal)
         };
-        Ok((propagation, curve))
+        if known.is_none() && !ledger.versions().iter().any(is_last) {
+            let kept = self.store.kept_propagation(&control_plane.name, version.changeset).await;
+            let kept = kept.map_err(store_error)?;
+            if !kept.is_empty() {
+                cohorts = kept;
+            }
+        }
+        Ok((propagation::total(reaches), curve, cohorts))
     }
 }
 
@@ -252,10 +218,11 @@ impl FleetApi for Reader {
         Box::pin(async move {
             let (snapshot, as_of) = self.snapshot(moment).await?;
             let of = control_plane_of(&snapshot, &control_plane)?;
-            let known = if moment.known_now { None } else { Some(as_of.at) };
-            let (propagation, curve) = self.propagation(of, ordinal, known).await?;
-            views::version_view(of, ordinal, as_of, propagation, curve)
-                .ok_or_else(|| ApiError::NotFound(format!("control plane {control_plane} has no version {ordinal}")))
+            let none = || ApiError::NotFound(format!("control plane {control_plane} has no version {ordinal}"));
+            let version = of.ledger.version(ordinal).ok_or_else(none)?;
+            let known = Some(as_of.at).filter(|_| as_of.past && !moment.known_now);
+            let (propagation, curve, cohorts) = self.spread(of, version, known).await?;
+            Ok(views::version_view(of, version, as_of, propagation, curve, cohorts))
         })
     }
 }
@@ -328,12 +295,6 @@ fn internal(doing: &str, error: &dyn std::error::Error) -> ApiError {
 fn source_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.map(|cause| format!(": {cause}")).collect()
-}
-
-/// The value below which `percent` of sorted values lie (nearest rank).
-fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
 }
 
 /// What a run of reports meant: the newest version that its hash named at the end of the run, if that was published

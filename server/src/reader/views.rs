@@ -18,8 +18,8 @@ use tidemark_domain::sentence::{
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::verdict::{ConfigState, ConfigWord, ConnectionWord, Counter};
 use tidemark_domain::view::{
-    AsOf, ControlPlaneView, Count, FleetView, HashView, NodeRow, NodeView, NodesView, Propagation, SourceView,
-    VersionRow, VersionView, VersionsView,
+    AsOf, CohortPropagation, ControlPlaneView, Count, FleetView, HashView, NodeRow, NodeView, NodesView, Propagation,
+    SourceView, VersionRow, VersionView, VersionsView,
 };
 
 /// The worst nodes on the overview.
@@ -398,16 +398,16 @@ pub fn versions_view(
     }
 }
 
-/// One version; `None` if it is not in the ledger.
+/// One version.
 pub fn version_view(
     control_plane: &ControlPlaneSnapshot,
-    ordinal: Ordinal,
+    version: &Version,
     as_of: AsOf,
     propagation: Propagation,
     curve: Option<Figure>,
-) -> Option<VersionView> {
+    cohorts: Vec<CohortPropagation>,
+) -> VersionView {
     let ledger = &control_plane.ledger;
-    let version = ledger.version(ordinal)?;
     let mut repeated: HashMap<&ConfigRef, u32> = HashMap::new();
     for (node, assessment) in control_plane.nodes() {
         if let (Some(config), Some(_)) = (reported(node, assessment), assessment.verdict.counter()) {
@@ -422,12 +422,13 @@ pub fn version_view(
         unproven: alias.unproven.is_some(),
         nodes: repeated.get(&alias.config).copied().unwrap_or(0),
     };
-    Some(VersionView {
+    VersionView {
         as_of,
         row: version_row(control_plane, version),
-        hashes: ledger.aliases_of(ordinal).map(hash).collect(),
+        hashes: ledger.aliases_of(version.ordinal).map(hash).collect(),
         shape: version.shape.clone(),
         propagation,
         curve,
-    })
+        cohorts,
+    }
 }

@@ -42,6 +42,8 @@ mod purge;
 
 mod progress;
 
+mod propagation;
+
 mod state;
 
 mod names;
@@ -61,6 +63,7 @@ pub use history::{Interval, IntervalKey, IntervalPage};
 pub use import_stream::Taken;
 pub use keyframe::Keyframe;
 pub use progress::{Progress, Sizes};
+pub use propagation::KeptPropagation;
 pub use purge::{Purged, Retention};
 pub use reached::{Reached, gives_way};
 

@@ -4,16 +4,19 @@
 pub mod kong;
 pub mod story;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 use tidemark_domain::fact::Fact;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::time::Timestamp;
+use tidemark_server::board::Snapshot;
 use tidemark_server::clock::Clock;
 use tidemark_server::http::assets::Assets;
 use tidemark_server::http::router::router;
@@ -32,6 +35,8 @@ pub struct App {
     router: Router,
     ingest: Ingest,
     store: Store,
+    /// What the board publishes.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
     closing: CancellationToken,
     writer: Option<tokio::task::JoinHandle<()>>,
     /// Moved by hand.
@@ -57,7 +62,8 @@ impl App {
         let options = assets.leptos_options("127.0.0.1:3000".parse().expect("an address"));
         let door = Door::new(running.parts, None, DoorLimits::default(), options);
         let router = router(door, &assets);
-        Self { router, ingest, store: running.store, closing, writer: running.writer, clock, database, folder }
+        let (store, snapshots, writer) = (running.store, running.snapshots, running.writer);
+        Self { router, ingest, store, snapshots, closing, writer, clock, database, folder }
     }
 
     /// Stops the service as a signal would, waits for the end, and starts it again on the same database.
@@ -77,6 +83,11 @@ impl App {
         let Self { router, ingest, store, clock, database, folder, .. } = self;
         drop((router, ingest, store));
         Self::open(folder, database, clock).await
+    }
+
+    /// The store behind the door.
+    pub fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// The database file.

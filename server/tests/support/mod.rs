@@ -423,6 +423,7 @@ impl FleetApi for Fixture {
             shape: None,
             propagation: Propagation::default(),
             curve: None,
+            cohorts: Vec::new(),
         })
     }
 }
