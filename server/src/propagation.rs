@@ -146,7 +146,7 @@ pub fn by_cohort(reaches: &[Reach]) -> Vec<CohortPropagation> {
         let mut lags: Vec<i64> = nodes.iter().filter_map(|node| node.lag_ms).collect();
         lags.sort_unstable();
         let stride = lags.len().div_ceil(POINTS_MAX).max(1);
-        let kept = |place: &usize| *place % stride == 0 || *place == lags.len();
+        let kept = |place: &usize| place.is_multiple_of(stride) || *place == lags.len();
         let curve = (1..=lags.len()).filter(kept).map(|place| (lags[place - 1], count(place))).collect();
         let missing = nodes.iter().filter(|node| node.lag_ms.is_none());
         let name =
@@ -160,7 +160,7 @@ pub fn by_cohort(reaches: &[Reach]) -> Vec<CohortPropagation> {
             p99_ms: percentile(&lags, 99),
             max_ms: lags.last().copied(),
             curve,
-            stragglers: missing.map(|node| name(node)).take(STRAGGLERS_MAX).collect(),
+            stragglers: missing.map(name).take(STRAGGLERS_MAX).collect(),
             final_at: None,
         }
     };
