@@ -3,12 +3,24 @@
 //! The trait is answered by the server's reader; REST handlers answer from the same one. Read the functions as an
 //! attacker would: they are a public API, every argument is parsed at the door, and nothing here changes a thing.
 
+use crate::status;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use leptos::prelude::*;
+use leptos::server_fn::codec::{GetUrl, Post};
+use leptos::server_fn::error::{FromServerFnError, ServerFnErrorErr};
+use leptos::server_fn::{ContentType, Decodes, Encodes, Format, FormatType};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
+use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::{
     ControlPlaneView, FleetView, HistoryView, Moment, NodeView, NodesView, VersionView, VersionsView,
 };
@@ -71,6 +83,18 @@ impl ApiError {
             Self::Internal(_) => 500,
         }
     }
+
+    /// Reads `404 the reason`. What is not of this form did not come from us: somebody between us and the server said
+    /// it, and it will pass.
+    fn told(text: &str) -> Self {
+        match text.split_once(' ') {
+            Some(("400", why)) => Self::BadRequest(why.into()),
+            Some(("404", why)) => Self::NotFound(why.into()),
+            Some(("500", why)) => Self::Internal(why.into()),
+            Some(("503", why)) => Self::Unavailable(why.into()),
+            _ => Self::Unavailable(NO_ANSWER.into()),
+        }
+    }
 }
 
 impl fmt::Display for ApiError {
@@ -84,3 +108,262 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+const NO_ANSWER: &str = "the server did not answer";
+
+impl FromServerFnError for ApiError {
+    type Encoder = Wire;
+
+    /// What went wrong around a question rather than in its answer: on the way, or in reading the arguments.
+    fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
+        let error = match error {
+            ServerFnErrorErr::Args(why) | ServerFnErrorErr::MissingArg(why) => {
+                Self::BadRequest(format!("the arguments could not be read: {why}"))
+            }
+            ServerFnErrorErr::Request(_) | ServerFnErrorErr::Response(_) | ServerFnErrorErr::Deserialization(_) => {
+                Self::Unavailable(NO_ANSWER.into())
+            }
+            ServerFnErrorErr::Registration(_)
+            | ServerFnErrorErr::UnsupportedRequestMethod(_)
+            | ServerFnErrorErr::ServerError(_)
+            | ServerFnErrorErr::MiddlewareError(_)
+            | ServerFnErrorErr::Serialization(_) => Self::Internal("the answer could not be made".into()),
+        };
+        status::set(error.status());
+        error
+    }
+}
+
+/// The whole fleet, for the overview and the choice of a ledger.
+#[server(name = AskFleet, prefix = "/pages", endpoint = "fleet", input = GetUrl, output = Post<Wire>)]
+pub async fn fleet(at: String, known: String) -> Result<Told<FleetView>, ApiError> {
+    answer(async { asked()?.fleet(moment(&at, &known)?).await }).await
+}
+
+/// A page of the nodes that answer a question.
+#[server(name = AskNodes, prefix = "/pages", endpoint = "nodes", input = GetUrl, output = Post<Wire>)]
+pub async fn nodes(q: String, after: String, at: String, known: String) -> Result<Told<NodesView>, ApiError> {
+    answer(async { asked()?.nodes(q, paging(after), moment(&at, &known)?).await }).await
+}
+
+/// One node and its past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePage {
+    /// The node.
+    pub node: NodeView,
+    /// A page of its past.
+    pub history: HistoryView,
+}
+
+/// One node and a page of its past.
+#[server(name = AskNode, prefix = "/pages", endpoint = "node", input = GetUrl, output = Post<Wire>)]
+pub async fn node(
+    cp: String,
+    id: String,
+    after: String,
+    at: String,
+    known: String,
+) -> Result<Told<NodePage>, ApiError> {
+    answer(async {
+        let (fleet, cp, id, moment) = (asked()?, name::<CpName>(&cp)?, name::<NodeId>(&id)?, moment(&at, &known)?);
+        let node = fleet.node(cp.clone(), id.clone(), moment).await?;
+        Ok(NodePage { node, history: fleet.history(cp, id, paging(after), moment).await? })
+    })
+    .await
+}
+
+/// A page of the ledger of one control plane.
+#[server(name = AskVersions, prefix = "/pages", endpoint = "versions", input = GetUrl, output = Post<Wire>)]
+pub async fn versions(cp: String, after: String, at: String, known: String) -> Result<Told<VersionsView>, ApiError> {
+    answer(async { asked()?.versions(name(&cp)?, paging(after), moment(&at, &known)?).await }).await
+}
+
+/// One version.
+#[server(name = AskVersion, prefix = "/pages", endpoint = "version", input = GetUrl, output = Post<Wire>)]
+pub async fn version(cp: String, n: String, at: String, known: String) -> Result<Told<VersionView>, ApiError> {
+    answer(async { asked()?.version(name(&cp)?, name(&n)?, moment(&at, &known)?).await }).await
+}
+
+/// The answer, packed, and the status of the response if there is none.
+pub async fn answer<T: Serialize>(ask: impl Future<Output = Result<T, ApiError>>) -> Result<Told<T>, ApiError> {
+    ask.await.and_then(|answer| Told::pack(&answer)).inspect_err(|error| status::set(error.status()))
+}
+
+/// An answer on its way to a page.
+#[derive(Debug)]
+pub struct Told<T> {
+    packed: Packed,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize> Told<T> {
+    /// Packs an answer.
+    pub fn pack(answer: &T) -> Result<Self, ApiError> {
+        let bytes =
+            postcard::to_allocvec(answer).map_err(|_| ApiError::Internal("the answer could not be packed".into()))?;
+        Ok(Self { packed: Packed(STANDARD_NO_PAD.encode(bytes)), of: PhantomData })
+    }
+}
+
+impl<T> Told<T> {
+    /// The answer as it travels.
+    #[must_use]
+    pub fn packed(self) -> Packed {
+        self.packed
+    }
+}
+
+/// An answer as it travels: over the wire, and inside the document.
+///
+/// It is postcard in base64, not JSON: what reads JSON into all the types of the views was a quarter of the bundle, and
+/// for a public API there is REST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed(String);
+
+impl Packed {
+    /// Reads the answer. It fails only where the page is older than the server.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let bytes = STANDARD_NO_PAD.decode(&self.0).ok();
+        let answer = bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok());
+        answer.ok_or_else(|| ApiError::Internal("this page is older than the server; load it again".into()))
+    }
+}
+
+/// An answer or the lack of one, as a page keeps it: `=` and the packed answer, or the status and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply(pub Result<Packed, ApiError>);
+
+impl fmt::Display for Reply {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Ok(Packed(answer)) => write!(out, "={answer}"),
+            Err(error) => write!(out, "{} {error}", error.status()),
+        }
+    }
+}
+
+impl FromStr for Reply {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        Ok(Self(match text.strip_prefix('=') {
+            Some(answer) => Ok(Packed(answer.into())),
+            None => Err(ApiError::told(text)),
+        }))
+    }
+}
+
+/// The form of what server functions say: plain text.
+pub struct Wire;
+
+impl ContentType for Wire {
+    const CONTENT_TYPE: &'static str = "text/plain; charset=utf-8";
+}
+
+impl FormatType for Wire {
+    const FORMAT_TYPE: Format = Format::Text;
+}
+
+impl<T> Encodes<Told<T>> for Wire {
+    type Error = ApiError;
+
+    fn encode(answer: &Told<T>) -> Result<Bytes, ApiError> {
+        Ok(Bytes::copy_from_slice(answer.packed.0.as_bytes()))
+    }
+}
+
+impl<T> Decodes<Told<T>> for Wire {
+    type Error = ApiError;
+
+    fn decode(answer: Bytes) -> Result<Told<T>, ApiError> {
+        Ok(Told { packed: Packed(String::from_utf8_lossy(&answer).into_owned()), of: PhantomData })
+    }
+}
+
+impl Encodes<ApiError> for Wire {
+    type Error = ApiError;
+
+    fn encode(error: &ApiError) -> Result<Bytes, ApiError> {
+        Ok(Bytes::from(format!("{} {error}", error.status())))
+    }
+}
+
+impl Decodes<ApiError> for Wire {
+    type Error = ApiError;
+
+    fn decode(error: Bytes) -> Result<ApiError, ApiError> {
+        Ok(ApiError::told(&String::from_utf8_lossy(&error)))
+    }
+}
+
+/// Who answers: what the server put into the context.
+pub fn asked() -> Result<Fleet, ApiError> {
+    use_context::<Fleet>().ok_or_else(|| ApiError::Internal("nobody was set to answer".into()))
+}
+
+/// A name from a URL.
+pub fn name<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|why| ApiError::BadRequest(format!("{text:?} is not a name that is used here: {why}")))
+}
+
+/// The moment of `?at=…&known=now`; nothing said is now.
+pub fn moment(at: &str, known: &str) -> Result<Moment, ApiError> {
+    let at = match at {
+        "" => None,
+        at => Some(Timestamp::parse(at).ok_or_else(|| {
+            ApiError::BadRequest(format!("at={at} is not a moment; expected RFC 3339, as in 2026-11-20T08:53:57Z"))
+        })?),
+    };
+    match known {
+        "" => Ok(Moment { at, known_now: false }),
+        "now" => Ok(Moment { at, known_now: true }),
+        other => Err(ApiError::BadRequest(format!("known={other} is not understood; expected known=now"))),
+    }
+}
+
+/// The part of a list that starts after a key; nothing said is its beginning.
+#[must_use]
+pub fn paging(after: String) -> Paging {
+    Paging { after: (!after.is_empty()).then_some(after), size: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_at_the_door() {
+        #[track_caller]
+        fn check(at: &str, known: &str, expected: Option<(Option<i64>, bool)>) {
+            let read = moment(at, known).ok().map(|moment| (moment.at.map(Timestamp::ms), moment.known_now));
+            assert_eq!(read, expected, "at={at} known={known}");
+        }
+        check("", "", Some((None, false)));
+        check("1970-01-01T00:00:01Z", "", Some((Some(1_000), false)));
+        check("1970-01-01T00:00:01Z", "now", Some((Some(1_000), true)));
+        check("yesterday", "", None);
+        check("", "then", None);
+    }
+
+    #[test]
+    fn a_reply_is_read_back() {
+        let replies = [
+            Ok(Packed("AAEC+/".into())),
+            Err(ApiError::BadRequest("no".into())),
+            Err(ApiError::NotFound("= is not here".into())),
+            Err(ApiError::Unavailable("later".into())),
+            Err(ApiError::Internal("request 7c1f04".into())),
+        ];
+        for reply in replies.map(Reply) {
+            assert_eq!(reply.to_string().parse(), Ok(reply));
+        }
+        assert_eq!(ApiError::told("<html>Bad Gateway").status(), 503);
+    }
+
+    #[test]
+    fn a_bad_name_is_the_askers_fault_and_says_what_was_expected() {
+        let error = name::<CpName>("Not A Name").expect_err("capitals are refused");
+        assert_eq!(error.status(), 400);
+        assert!(error.to_string().contains("a control plane's name is"), "{error}");
+    }
+}

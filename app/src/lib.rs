@@ -1,14 +1,33 @@
 //! The pages of Tidemark: what runs in the browser as well as on the server.
+//!
+//! Read in this order: [`api`] (all that a page may ask), [`pages`] (one file a page), [`parts`] (what they are laid
+//! out from), [`links`] and [`question`] (addresses), [`live`] (what keeps a page alive).
 
 pub mod api;
 
+pub mod pages;
+
+pub mod parts;
+
+pub mod links;
+
+pub mod question;
+
+pub mod words;
+
+pub mod live;
+
+pub mod status;
+
+use leptos::nonce::use_nonce;
 use leptos::prelude::*;
 use leptos_meta::{MetaTags, Stylesheet, Title, provide_meta_context};
 use leptos_router::{
     SsrMode,
-    components::{Route, Router, Routes},
+    components::{FlatRoutes, Route, Router},
     path,
 };
+use parts::header::Header;
 
 /// The document around the pages; only the server renders it.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -19,6 +38,10 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
             <head>
                 <meta charset="utf-8" />
                 <meta name="viewport" content="width=device-width, initial-scale=1" />
+                <meta name="color-scheme" content="light dark" />
+                <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
+                // Before the first paint, so that a chosen theme does not flash.
+                <script src="/theme.js" nonce=use_nonce()></script>
                 <Stylesheet id="tidemark" href=style_sheet />
                 <link rel="icon" type="image/svg+xml" href="/favicon.svg" />
                 <HydrationScripts options />
@@ -26,29 +49,37 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
             </head>
             <body>
                 <App />
+                {parts::sprite::sprite()}
             </body>
         </html>
     }
 }
 
+/// The pages and what stands around them.
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
+    let _ = live::Live::provide();
+    let (is_routing, set_is_routing) = signal(false);
     view! {
-        <Title text="Tidemark" />
-        <Router>
-            <main>
-                <Routes fallback=|| "Not found">
-                    <Route path=path!("/") view=Overview ssr=SsrMode::Async />
-                </Routes>
-            </main>
+        <Title formatter=|text| format!("{text} · Tidemark") />
+        <Router set_is_routing>
+            <a class="skip" href="#main" rel="external">
+                "Skip to content"
+            </a>
+            <Header />
+            <div class="app" aria-busy=move || is_routing.get().then_some("true")>
+                <FlatRoutes fallback=pages::NotFound>
+                    <Route path=path!("/") view=pages::Overview ssr=SsrMode::Async />
+                    <Route path=path!("/nodes") view=pages::Nodes ssr=SsrMode::Async />
+                    <Route path=path!("/nodes/:cp/:id") view=pages::Node ssr=SsrMode::Async />
+                    <Route path=path!("/versions") view=pages::Ledgers ssr=SsrMode::Async />
+                    <Route path=path!("/versions/:cp") view=pages::Ledger ssr=SsrMode::Async />
+                    <Route path=path!("/versions/:cp/:n") view=pages::Version ssr=SsrMode::Async />
+                </FlatRoutes>
+            </div>
         </Router>
     }
-}
-
-#[component]
-fn Overview() -> impl IntoView {
-    view! { <h1>"Overview"</h1> }
 }
 
 /// Where the browser starts.

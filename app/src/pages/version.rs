@@ -1,0 +1,168 @@
+//! One version: how far it has come, what names it and why we hold that, what it is made of, and who is missing.
+
+use super::page;
+use crate::api;
+use crate::links::Links;
+use crate::parts::answer::Page;
+use crate::parts::figure::figure;
+use crate::parts::layout::{column, columns, crumbs, pairs, paragraph, parts, section, table, title};
+use crate::parts::part::{Part, none};
+use crate::parts::piece::{self, Piece, dim, hash, link, moment, outside, state, strong, text};
+use crate::words::{absolute, counted, lag, number, share};
+use leptos::prelude::*;
+use tidemark_domain::fact::{ConfigRef, Shape};
+use tidemark_domain::verdict::ConnectionWord;
+use tidemark_domain::view::{HashView, NodeReach, Propagation, VersionRow, VersionView};
+
+/// `/versions/{cp}/{n}`
+#[component]
+pub fn Version() -> impl IntoView {
+    page(|asked| api::version(asked.cp, asked.n, asked.at, asked.known), version)
+}
+
+fn version(view: VersionView, links: Links) -> Page {
+    let row = &view.row;
+    let cp = &row.control_plane;
+    let name = format!("{cp} {}", row.ordinal);
+    let published = Piece::Moment { at: row.published_at, text: absolute(row.published_at) };
+    let beside = columns("cols cols--main", vec![hashes(&view, &links), made(&view, &links)]);
+    let body = parts([
+        crumbs(vec![link(links.ledgers(), "Versions"), text(" / "), link(links.ledger(cp), cp)]),
+        title(name.clone(), vec![text("published "), published, text(" · "), outside(&row.cause)]),
+        paragraph("answer__say", sentence(&view.propagation, row)),
+        pairs("facts", numbers(&view.propagation, row, &links)),
+        propagation(&view),
+        beside,
+        per_node(&view, &links),
+    ]);
+    Page { title: name, as_of: view.as_of, body }
+}
+
+/// How far it has come, and who is missing: a node that is not heard is not slow.
+fn sentence(propagation: &Propagation, row: &VersionRow) -> Vec<Piece> {
+    let missing = propagation.per_node.iter().filter(|node| node.reached_at.is_none());
+    let (heard, away): (Vec<_>, Vec<_>) = missing.partition(|node| node.connection == ConnectionWord::Connected);
+    let (heard, away) = (heard.len() as u32, away.len() as u32);
+    let reached = number(propagation.reached.into());
+    let mut say =
+        vec![text(format!("{reached} of {} reached {}.", counted(propagation.nodes, "node", "nodes"), row.ordinal))];
+    if heard > 0 {
+        say.extend([text(" "), link("#per-node".into(), counted(heard, "is missing", "are missing")), text(".")]);
+    }
+    if away > 0 {
+        say.push(dim(format!(" {} not heard.", counted(away, "is", "are"))));
+    }
+    say
+}
+
+/// The numbers of its propagation.
+fn numbers(propagation: &Propagation, row: &VersionRow, links: &Links) -> Vec<(&'static str, Vec<Piece>)> {
+    let time = |ms: Option<i64>| ms.map_or_else(|| "not reached".into(), |ms| lag(ms, 0));
+    let running = links.running(&row.control_plane, row.ordinal);
+    vec![
+        ("Half of those that reached it", vec![strong(time(propagation.p50_ms))]),
+        ("90 % · 99 %", vec![strong(time(propagation.p90_ms)), text(format!(" · {}", time(propagation.p99_ms)))]),
+        ("The slowest", vec![strong(time(propagation.max_ms))]),
+        ("Run exactly this", vec![link(running, counted(row.running, "node", "nodes"))]),
+        ("Reached", vec![strong(share(propagation.reached, propagation.nodes))]),
+    ]
+}
+
+/// How it spread, drawn.
+fn propagation(view: &VersionView) -> Part {
+    match &view.curve {
+        Some(curve) => {
+            let hint = "share of nodes at this version or a later one, since its publication".into();
+            section("propagation", "Propagation", hint, figure(curve.clone()))
+        }
+        None => none(),
+    }
+}
+
+/// Everything that names it.
+fn hashes(view: &VersionView, links: &Links) -> Part {
+    let columns = vec![
+        column("Hash or token", ""),
+        column("For", "p2"),
+        column("Since", "nowrap p3"),
+        column("Evidence", "wide"),
+        column("Nodes", "num"),
+    ];
+    let line = |name: &HashView| {
+        let nodes = links.nodes(&format!("cp:{} config:{}", view.row.control_plane, name.config));
+        let unproven = name.unproven.then(|| strong("Not proven. "));
+        vec![
+            vec![hash(&name.config)],
+            vec![text(name.scope.to_string())],
+            vec![moment(name.since, view.as_of.at)],
+            unproven.into_iter().chain([text(&name.evidence)]).collect(),
+            vec![piece::number(nodes, name.nodes)],
+        ]
+    };
+    let rows = view.hashes.iter().map(line).collect();
+    let body = table("What names this version, and why we hold that".into(), columns, rows);
+    let hint = counted(view.hashes.len() as u32, "name of this version", "names of this version");
+    section("hashes", "Hashes and their evidence", hint, body)
+}
+
+/// How it came to be, and what it is made of.
+fn made(view: &VersionView, links: &Links) -> Part {
+    let (row, as_of) = (&view.row, view.as_of.at);
+    let change = if row.changeset == row.ordinal { "its own".into() } else { format!("begun by {}", row.changeset) };
+    let mut known = vec![
+        ("Published", vec![moment(row.published_at, as_of)]),
+        ("Known since", vec![moment(row.recorded_at, as_of)]),
+        ("Entered by", vec![text(&row.entered_by)]),
+        ("Change", vec![text(change)]),
+    ];
+    known.extend(row.token.clone().map(|token| ("Token", vec![hash(&ConfigRef::from(token))])));
+    known.extend(row.no_op.then(|| ("Behaviour", vec![text("a no-op: it changes nothing")])));
+    known.extend(row.reverts_to.map(|to| ("Goes back to", vec![link(links.version(&row.control_plane, to), to)])));
+    let content = match &view.shape {
+        Some(shape) => entities(shape),
+        None => {
+            let how = "Its content was not seen. A tap, a shadow node or an announcement would tell.";
+            paragraph("step", vec![text(how)])
+        }
+    };
+    section("made", "What it is", String::new(), parts([pairs("pairs", known), content]))
+}
+
+fn entities(shape: &Shape) -> Part {
+    let extra = [("certificates without SNIs", shape.certificates_without_snis), ("hosts served", shape.hosts_served)];
+    let types = shape.entities.iter().map(|(kind, count)| (kind.as_str(), *count));
+    let total = [("all entities", shape.total())];
+    let rows = types
+        .chain(extra)
+        .chain(total)
+        .map(|(kind, count)| vec![vec![outside(kind)], vec![text(number(count))]])
+        .collect();
+    table("What this version is made of".into(), vec![column("Type", ""), column("Count", "num")], rows)
+}
+
+/// Per node: first reached, and its lag.
+fn per_node(view: &VersionView, links: &Links) -> Part {
+    let columns = vec![
+        column("Node", "clip wide"),
+        column("Connectivity", ""),
+        column("Reached", "nowrap p1"),
+        column("Lag", "num"),
+    ];
+    let line = |node: &NodeReach| {
+        let name = node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string);
+        let reached = match node.reached_at {
+            Some(at) => moment(at, view.as_of.at),
+            None if node.connection == ConnectionWord::Connected => strong("not yet"),
+            None => dim("cannot know"),
+        };
+        vec![
+            vec![link(links.node(&view.row.control_plane, &node.node), name)],
+            vec![state(&node.connection, None)],
+            vec![reached],
+            node.lag_ms.map(|ms| text(lag(ms, node.uncertain_ms))).into_iter().collect(),
+        ]
+    };
+    let rows = view.propagation.per_node.iter().map(line).collect();
+    let body = table("When each node reached this version or a later one".into(), columns, rows);
+    section("per-node", "Per node", "missing first, then slowest first".into(), body)
+}
