@@ -215,7 +215,7 @@ async fn a_second_process_is_refused_and_told_who_holds_it() {
     assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
     assert!(told.contains(&t(0).to_string()), "{told}");
     fresh.store.close().await.expect("closed");
-    drop(fresh.store);
+    assert!(fresh.store.append(&[report(0, 1, 1)], &[]).await.is_err());
     open(&fresh.folder.path().join("fleet.db")).await;
 }
 

@@ -106,10 +106,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     readers: SqlitePool,
-    /// `None` if the store was opened only to be read.
+    /// `None` if the store was opened only to be read; in it, `None` after it was closed.
     writer: Option<Mutex<Option<Writer>>>,
-    /// Last, so that it is let go of after the connections.
-    _lock: Option<Lock>,
 }
 
 /// The one connection that writes, and what it knows.
@@ -118,6 +116,8 @@ struct Writer {
     connection: SqliteConnection,
     /// `None` after a failure: it is read again before the next write.
     state: Option<State>,
+    /// Last, so that it is let go of after the connection.
+    lock: Lock,
 }
 
 impl Writer {
@@ -153,8 +153,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 readers: readers(&path),
-                writer: Some(Mutex::new(Some(Writer { connection, state: Some(state) }))),
-                _lock: Some(lock),
+                writer: Some(Mutex::new(Some(Writer { connection, state: Some(state), lock }))),
             }),
         })
     }
@@ -165,7 +164,7 @@ impl Store {
     /// [`StoreError::Pending`] if its schema is older than ours; else see [`StoreError`].
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let path = std::fs::canonicalize(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let store = Self { inner: Arc::new(Inner { readers: readers(&path), writer: None, _lock: None }) };
+        let store = Self { inner: Arc::new(Inner { readers: readers(&path), writer: None }) };
         let mut connection = store.reader().await?;
         library_is_new_enough(&mut connection).await?;
         schema_is_ours(&mut connection, &path).await?;
@@ -173,8 +172,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Closes all connections, so that the WAL is merged into the database and removed. To drop the store is safe too, and
-    /// leaves that to the next one.
+    /// Closes all connections, so that the WAL is merged into the database and removed, and lets go of the lock. To drop
+    /// the store is safe too, and leaves the WAL to the next one.
     ///
     /// # Errors
     /// Nothing is lost then: what was committed is in the WAL.
@@ -183,10 +182,12 @@ impl Store {
         let Some(writer) = &self.inner.writer else {
             return Ok(());
         };
-        match writer.lock().await.take() {
-            Some(writer) => writer.connection.close().await.map_err(StoreError::on("close the database")),
-            None => Ok(()),
-        }
+        let Some(Writer { connection, state: _, lock }) = writer.lock().await.take() else {
+            return Ok(());
+        };
+        let closed = connection.close().await.map_err(StoreError::on("close the database"));
+        drop(lock);
+        closed
     }
 
     /// Whether the store was opened only to be read.
