@@ -78,12 +78,12 @@ async fn runs(connection: &mut SqliteConnection, sequence: i64, limit: Limit) ->
     match then_open {
         Some((until_sequence, mut open)) if until_sequence >= sequence => {
             open.retain(|run| run.touched_sequence > sequence);
-            let mut runs = closed(connection, sequence, until_sequence).await?;
+            let mut runs = closed(connection, sequence, until_sequence, limit).await?;
             runs.append(&mut open);
             Ok(runs)
         }
         Some(_) | None => {
-            let mut runs = closed(connection, sequence, i64::MAX).await?;
+            let mut runs = closed(connection, sequence, i64::MAX, limit).await?;
             runs.append(&mut open(connection, sequence).await?);
             Ok(runs)
         }
@@ -129,7 +129,14 @@ async fn open(connection: &mut SqliteConnection, sequence: i64) -> Result<Vec<Ru
     Ok(rows.into_iter().map(|row| run!(row)).collect())
 }
 
-async fn closed(connection: &mut SqliteConnection, sequence: i64, until: i64) -> Result<Vec<Run>, StoreError> {
+async fn closed(
+    connection: &mut SqliteConnection,
+    sequence: i64,
+    until: i64,
+    limit: Limit,
+) -> Result<Vec<Run>, StoreError> {
+    // What began after the limit is left where it is: an hour in which all nodes moved ten times is a million rows.
+    let (at_max, recorded_max) = limit.ms();
     let rows = sqlx::query!(
         "select node_id, source_id, config_id, attribute_set_id, from_ms, until_ms, from_stored_after,
                 until_stored_after, from_uncertain_ms, until_uncertain_ms, skew_ms, reports, opened_sequence,
@@ -138,10 +145,14 @@ async fn closed(connection: &mut SqliteConnection, sequence: i64, until: i64) ->
           where id > ?1
             and id <= ?2
             and touched_sequence > ?1
+            and from_ms <= ?3
+            and from_ms + from_stored_after <= ?4
           order by id desc
-          limit ?3",
+          limit ?5",
         sequence,
         until,
+        at_max,
+        recorded_max,
         CLOSED_RUNS_MAX
     )
     .fetch_all(connection)
