@@ -19,16 +19,18 @@ async fn main() {
     let store = open().await;
 
     let mut clock = Clock::new();
-    append(&store, 0, 1).await;
-    clock.lap("first report of each node");
-    append(&store, 30_000, 1).await;
-    clock.lap("second report: nothing new");
-    append(&store, 60_000, 1).await;
-    clock.lap("third report: nothing new");
-    append(&store, 90_000, 2).await;
-    clock.lap("fourth report: another configuration");
-    append(&store, 120_000, 2).await;
-    clock.lap("fifth report: nothing new");
+    for (at_ms, number, what) in [
+        (0, 1, "first report of each node"),
+        (30_000, 1, "second report: nothing new"),
+        (60_000, 1, "third report: nothing new"),
+        (90_000, 2, "fourth report: another configuration"),
+        (120_000, 2, "fifth report: nothing new"),
+    ] {
+        let facts = reports(at_ms, number);
+        clock.skip();
+        append(&store, &facts).await;
+        clock.lap(what);
+    }
     store.close().await.expect("closed");
     clock.lap("close");
     let before = std::fs::metadata(&path).expect("a file").len();
@@ -41,13 +43,13 @@ async fn main() {
 
     let state = vec![7; 20_000_000];
     let sequence = store.progress().await.expect("progress").sequence;
-    clock.lap("progress");
+    clock.skip();
     store.write_keyframe(sequence, Timestamp::from_ms(T0 + 120_000), 1, state).await.expect("written");
     clock.lap("write a keyframe of 20 MB");
     for step in 5..15 {
-        append(&store, step * 30_000, u8::try_from(step).expect("small")).await;
+        append(&store, &reports(step * 30_000, u8::try_from(step).expect("small"))).await;
     }
-    clock.lap("ten reports, each of another configuration");
+    clock.skip();
     let sequence = store.progress().await.expect("progress").sequence;
     let later = Timestamp::from_ms(T0 + HOUR);
     store.write_keyframe(sequence, later, 1, vec![7; 20_000_000]).await.expect("written");
@@ -88,11 +90,18 @@ fn config(number: u8) -> ConfigRef {
     ConfigRef::Hash(format!("{number:02x}").repeat(16).parse().expect("a hash"))
 }
 
-/// One report of each node, in the order of no index, in appends of [`BATCH`].
-async fn append(store: &Store, at_ms: i64, number: u8) {
+/// Appends of [`BATCH`] facts.
+async fn append(store: &Store, facts: &[Fact]) {
+    for batch in facts.chunks(BATCH) {
+        store.append(batch, &[]).await.expect("stored");
+    }
+}
+
+/// One report of each node, in the order of no index.
+fn reports(at_ms: i64, number: u8) -> Vec<Fact> {
     let at = Timestamp::from_ms(T0 + at_ms);
     let control_plane: tidemark_domain::id::CpName = "prod".parse().expect("a name");
-    let facts: Vec<Fact> = (0..NODES)
+    (0..NODES)
         .map(|index| {
             let shuffled = index * 48_271 % NODES;
             let node: NodeId = format!("{shuffled:08x}-980a-49d2-bd9b-75829acfda7d").parse().expect("an id");
@@ -103,10 +112,7 @@ async fn append(store: &Store, at_ms: i64, number: u8) {
             let what = What::Report(Box::new(report));
             Fact { at, recorded_at: at, control_plane: control_plane.clone(), source: Source::Push, what }
         })
-        .collect();
-    for batch in facts.chunks(BATCH) {
-        store.append(batch, &[]).await.expect("stored");
-    }
+        .collect()
 }
 
 /// Wall and CPU time since the lap before.
@@ -121,9 +127,14 @@ impl Clock {
         Self { wall: Instant::now(), cpu: cpu() }
     }
 
+    /// What came since the lap before is not shown.
+    fn skip(&mut self) {
+        *self = Self { wall: Instant::now(), cpu: cpu() };
+    }
+
     fn lap(&mut self, what: &str) {
         println!("{:>6.0} ms {:>6.0} ms  {what}", self.wall.elapsed().as_secs_f64() * 1e3, (cpu() - self.cpu) * 1e3);
-        *self = Self { wall: Instant::now(), cpu: cpu() };
+        self.skip();
     }
 }
 
