@@ -19,7 +19,7 @@ use tidemark_domain::time::{MINUTE, SECOND, span};
 /// Size of text in pixels; never scaled down.
 const TEXT_PX: u32 = 11;
 /// Width of a page's column, and of a phone's.
-const WIDTHS: [u32; 2] = [720, 358];
+const WIDTHS: [u32; 2] = [960, 358];
 /// Height of a chart.
 const HEIGHT: u32 = 200;
 /// Points of a curve at most; more could not be told apart.
@@ -228,7 +228,7 @@ fn draw_curve(area: &DrawingArea<Shapes<'_>, Shift>, spread: &Spread<'_>, nodes:
         .margin_top(8)
         .margin_right(48)
         .x_label_area_size(20)
-        .y_label_area_size(36)
+        .y_label_area_size(44)
         .build_cartesian_2d((first..last).log_scale(), 0.0..100.0_f64)?;
     for percent in [0.0, 50.0, 100.0] {
         let ink = if percent == 0.0 { Ink::Axis } else { Ink::Grid };

@@ -495,7 +495,7 @@ fn unresolved(node: &Node, run: &Run, known: &Known<'_>, horizon: &mut Horizon) 
         };
         return ConfigState::Unrecognized { since, cause };
     }
-    ConfigState::Unknown { missing: Missing::Version }
+    ConfigState::Unknown { missing: Missing::Word }
 }
 
 fn overlays(

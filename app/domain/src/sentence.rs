@@ -254,6 +254,13 @@ fn said(facts: &Facts<'_>) -> Said {
                     ],
                     vec!["Next: announce the version, or connect a tap or shadow.".to_owned()],
                 ),
+                Missing::Word => (
+                    vec![
+                        format!("it reports {}, which is not in the ledger of {control_plane}", shown(&reported)),
+                        format!("what it reports is not in the ledger of {control_plane}"),
+                    ],
+                    vec!["Next: announce the version, or connect a tap or shadow.".to_owned()],
+                ),
                 Missing::ProofOfEmptiness => (
                     vec!["it repeats zeros, and nothing proves that it is empty".to_owned()],
                     vec![
@@ -718,6 +725,10 @@ fn not_known(facts: &Facts<'_>) -> Vec<String> {
         ConfigState::Unknown { missing: Missing::Version } => {
             Some("What it should run. Announce versions, or connect a tap or shadow to hear the control plane's word.")
         }
+        ConfigState::Unknown { missing: Missing::Word } => Some(
+            "Whether its control plane published it: that was not heard since the report. An announcement, a tap, a \
+             shadow or a reading of the expected hash would tell.",
+        ),
         ConfigState::Unknown { missing: Missing::ProofOfEmptiness } => Some(
             "Whether it is empty: zeros alone do not say. Missing is its Status API (503 when empty), or a status that \
              says it is compatible and never had a configuration.",
@@ -1115,9 +1126,10 @@ mod tests {
 
     /// Every configuration state with every kind of evidence, with these values in it.
     fn config_states(one: Ordinal, other: Ordinal, behind: u32, since: Timestamp) -> Vec<ConfigState> {
-        let mut states: Vec<ConfigState> = [Missing::Report, Missing::Version, Missing::ProofOfEmptiness]
-            .map(|missing| ConfigState::Unknown { missing })
-            .to_vec();
+        let mut states: Vec<ConfigState> =
+            [Missing::Report, Missing::Version, Missing::Word, Missing::ProofOfEmptiness]
+                .map(|missing| ConfigState::Unknown { missing })
+                .to_vec();
         let reasons = [
             WithheldReason::GatewayVersion,
             WithheldReason::PluginSet,
@@ -1201,6 +1213,7 @@ mod tests {
         let expected: &[&str] = &[
             "Unknown, connected for 1 d: no report says what it runs. Next: let the node push heartbeats, or connect a tap or shadow.",
             "Unknown, connected for 1 d: it reports e64b0f1d…1e4f40, and the ledger of eu-prod is empty. Next: announce the version, or connect a tap or shadow.",
+            "Unknown, connected for 1 d: it reports e64b0f1d…1e4f40, which is not in the ledger of eu-prod. Next: announce the version, or connect a tap or shadow.",
             "Unknown, connected for 1 d: it repeats zeros, and nothing proves that it is empty. Next: read the Status API of gw-eu-west-1-19; a 503 is proof.",
             "Incompatible for 9 min 29 s: its gateway version does not fit the control plane's; keeps v40. Next: bring both to versions that fit each other.",
             "Incompatible for 9 min 29 s: a configured plugin is missing on the node; keeps v40. Next: install the plugin on gw-eu-west-1-19, or take it out of use.",

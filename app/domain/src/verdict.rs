@@ -156,6 +156,8 @@ pub enum Missing {
     Report,
     /// The control plane has no version in its ledger yet.
     Version,
+    /// What the node reports is not in the ledger, and the control plane was not heard since (DESIGN 5.7).
+    Word,
     /// The node repeats zeros; whether it is compatible and never had a configuration is not known.
     ProofOfEmptiness,
 }
@@ -499,6 +501,7 @@ impl ConfigState {
     pub const fn rule(&self) -> &'static str {
         match self {
             Self::Unknown { missing: Missing::ProofOfEmptiness } => "4.4 zeros without proof of emptiness",
+            Self::Unknown { missing: Missing::Word } => "5.7 reported after the control plane's last word",
             Self::Unknown { .. } => "4.1 no facts",
             Self::Incompatible { .. } => "4.2 the control plane withholds",
             Self::Rejected { .. } => "4.3 the newest version offered was refused",

@@ -201,15 +201,13 @@ fn stored(fleet: &Fleet) -> String {
 
 /// How bad the second axis is when time alone passes: it may stay as it is, or get worse along these lines.
 fn may_become(before: &ConfigState, after: &ConfigState) -> bool {
-    let unknown = ConfigState::Unknown { missing: Missing::Version };
+    let unknown = ConfigState::Unknown { missing: Missing::Word };
     match before {
         ConfigState::Propagating { running: Some(_), .. } => before == after || after.word() == ConfigWord::Behind,
         ConfigState::Propagating { running: None, .. } => {
             before == after || *after == unknown || after.word() == ConfigWord::Unrecognized
         }
-        ConfigState::Unknown { missing: Missing::Version } => {
-            before == after || after.word() == ConfigWord::Unrecognized
-        }
+        ConfigState::Unknown { missing: Missing::Word } => before == after || after.word() == ConfigWord::Unrecognized,
         _ => before == after,
     }
 }

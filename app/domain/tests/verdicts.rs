@@ -463,7 +463,7 @@ fn what_is_not_in_the_ledger_waits_for_the_word_for_ninety_seconds() {
     let waiting = ConfigState::Propagating { running: None, behind: 0, since: t(10_000) };
     is(&from_current, 10_000, waiting);
     is(&from_current, 100_000, waiting);
-    is(&from_current, 100_001, ConfigState::Unknown { missing: Missing::Version });
+    is(&from_current, 100_001, ConfigState::Unknown { missing: Missing::Word });
     // Read in the same moment is not after.
     from_current.tell(Source::AdminApi, What::Read);
     is(&from_current, 20_000, waiting);
@@ -476,7 +476,7 @@ fn what_is_not_in_the_ledger_waits_for_the_word_for_ninety_seconds() {
     let mut returning = one_report();
     returning.now = 46_000;
     returning.ping("node", "x");
-    is(&returning, 46_000, ConfigState::Unknown { missing: Missing::Version });
+    is(&returning, 46_000, ConfigState::Unknown { missing: Missing::Word });
     returning.now = 46_001;
     returning.expected("a");
     is(&returning, 46_001, ConfigState::Unrecognized { since: t(46_000), cause });

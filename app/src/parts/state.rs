@@ -306,6 +306,7 @@ pub fn config_note(config: &ConfigState) -> Option<String> {
         ConfigState::Rejected { refused: Some(refused), .. } => Some(refused.to_string()),
         ConfigState::Unknown { missing: Missing::Report } => Some("no report".into()),
         ConfigState::Unknown { missing: Missing::Version } => Some("no version yet".into()),
+        ConfigState::Unknown { missing: Missing::Word } => Some("not in the ledger".into()),
         ConfigState::Unknown { missing: Missing::ProofOfEmptiness } => Some("reports zeros".into()),
         ConfigState::Behind { .. }
         | ConfigState::Propagating { .. }
@@ -357,6 +358,9 @@ pub fn config_sentence(verdict: &Verdict, at: Timestamp) -> String {
         ConfigState::Unknown { missing: Missing::Report } => "No report has named a configuration.".into(),
         ConfigState::Unknown { missing: Missing::Version } => {
             "Its control plane has no version in its ledger yet.".into()
+        }
+        ConfigState::Unknown { missing: Missing::Word } => {
+            "What it reports is not in the ledger, and its control plane was not heard since.".into()
         }
         ConfigState::Unknown { missing: Missing::ProofOfEmptiness } => {
             "It repeats zeros; whether it has no configuration is not proven.".into()
