@@ -9,7 +9,7 @@ use crate::parts::part::{IntoPart, Part, none};
 use crate::parts::piece::{Piece, dim, hash, link, moment, name_of, outside, say, text};
 use crate::parts::proof::{axes, proof_card, quotation};
 use crate::parts::state::{Icon, Look, Shape, Tone};
-use crate::words::{age, lag, number};
+use crate::words::{age, counted, lag, number};
 use leptos::prelude::*;
 use tidemark_domain::fact::{Attributes, Protocol, SyncMode};
 use tidemark_domain::time::Timestamp;
@@ -215,11 +215,11 @@ fn past(history: &HistoryView, node: &NodeView, links: &Links) -> Part {
                 vec![moment(interval.from, as_of)],
                 vec![moment(interval.until, as_of)],
                 vec![text(age(interval.from, interval.until))],
-                vec![
-                    interval
-                        .version
-                        .map_or_else(|| dim("not in the ledger"), |version| link(links.version(cp, version), version)),
-                ],
+                vec![match (interval.version, &interval.reported) {
+                    (Some(version), _) => link(links.version(cp, version), version),
+                    (None, Some(reported)) if reported.is_zeros() => dim("nothing"),
+                    (None, _) => dim("not in the ledger"),
+                }],
                 vec![interval.reported.as_ref().map_or_else(|| dim("not said"), hash)],
                 vec![text(number(interval.count))],
                 vec![text(interval.source.label())],
@@ -227,7 +227,7 @@ fn past(history: &HistoryView, node: &NodeView, links: &Links) -> Part {
             ]
         })
         .collect();
-    let shown = format!("{} intervals", number(history.intervals.len() as u64));
+    let shown = counted(history.intervals.len() as u32, "interval", "intervals");
     let first = (!after().is_empty()).then(|| links.node(cp, id));
     let next = history.next.as_ref().map(|next| links.node_after(cp, id, next));
     let body =

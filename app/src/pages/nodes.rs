@@ -123,12 +123,11 @@ fn common(factor: &CommonFactor, question: &str, links: &Links) -> Part {
         "common",
         vec![
             strong("In common: "),
-            text(format!("{} of {} have ", number(factor.inside.into()), number(factor.inside_of.into()))),
             link(
                 links.nodes(&toggled(question, &factor.key, &factor.value)),
-                format!("{} {}", facet_title(&factor.key), factor.value),
+                format!("{} {}", facet_title(&factor.key).to_ascii_lowercase(), factor.value),
             ),
-            text(rest),
+            text(format!(" in {} of {}{rest}", number(factor.inside.into()), number(factor.inside_of.into()))),
         ],
     )
 }

@@ -79,12 +79,17 @@ fn hash_comparison(fleet: &FleetView, links: &Links) -> Part {
         return none();
     }
     let differ = counted(fleet.out_of_sync_by_hash, "node", "nodes");
-    let proven = fleet.current_by_alias.min(fleet.out_of_sync_by_hash);
-    let proven = counted(proven, "of them is current", "of them are current");
+    let proven = match fleet.current_by_alias.min(fleet.out_of_sync_by_hash) {
+        0 => "None of them is current under another hash".into(),
+        proven => {
+            let proven = counted(proven, "of them is current", "of them are current");
+            format!("{proven}, with proof: another hash of the same version")
+        }
+    };
     let truly: u32 = fleet.config_states.iter().filter(|count| count.of.out_of_sync()).map(|count| count.nodes).sum();
     let sentence = vec![
         strong(format!("{differ} out of sync.")),
-        text(format!(" {proven}, with proof: another hash of the same version. By version, ")),
+        text(format!(" {proven}. By version, ")),
         link(links.nodes("state:out-of-sync"), counted(truly, "node is", "nodes are")),
         text(" out of sync."),
     ];

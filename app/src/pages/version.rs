@@ -5,7 +5,7 @@ use crate::api;
 use crate::links::Links;
 use crate::parts::answer::Page;
 use crate::parts::figure::figure;
-use crate::parts::layout::{column, columns, crumbs, pairs, paragraph, parts, section, table, title};
+use crate::parts::layout::{column, columns, crumbs, disclosure, pairs, paragraph, parts, section, table, title};
 use crate::parts::part::{Part, none};
 use crate::parts::piece::{self, Piece, dim, hash, link, moment, outside, state, strong, text};
 use crate::words::{absolute, counted, lag, number, share};
@@ -13,6 +13,9 @@ use leptos::prelude::*;
 use tidemark_domain::fact::{ConfigRef, Shape};
 use tidemark_domain::verdict::ConnectionWord;
 use tidemark_domain::view::{HashView, NodeReach, Propagation, VersionRow, VersionView};
+
+/// Nodes that are shown without asking: the missing and the slowest, about a laptop's screen of them.
+const NODES_SHOWN: usize = 20;
 
 /// `/versions/{cp}/{n}`
 #[component]
@@ -83,7 +86,7 @@ fn propagation(view: &VersionView) -> Part {
 fn hashes(view: &VersionView, links: &Links) -> Part {
     let columns = vec![
         column("Hash or token", ""),
-        column("For", "p2"),
+        column("For", "nowrap p2"),
         column("Since", "nowrap p3"),
         column("Evidence", "wide"),
         column("Nodes", "num"),
@@ -142,12 +145,8 @@ fn entities(shape: &Shape) -> Part {
 
 /// Per node: first reached, and its lag.
 fn per_node(view: &VersionView, links: &Links) -> Part {
-    let columns = vec![
-        column("Node", "clip wide"),
-        column("Connectivity", ""),
-        column("Reached", "nowrap p1"),
-        column("Lag", "num"),
-    ];
+    let columns =
+        vec![column("Node", "clip"), column("Connectivity", ""), column("Reached", "nowrap p1"), column("Lag", "num")];
     let line = |node: &NodeReach| {
         let name = node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string);
         let reached = match node.reached_at {
@@ -162,7 +161,15 @@ fn per_node(view: &VersionView, links: &Links) -> Part {
             node.lag_ms.map(|ms| text(lag(ms, node.uncertain_ms))).into_iter().collect(),
         ]
     };
-    let rows = view.propagation.per_node.iter().map(line).collect();
-    let body = table("When each node reached this version or a later one".into(), columns, rows);
-    section("per-node", "Per node", "missing first, then slowest first".into(), body)
+    let caption = "When each node reached this version or a later one";
+    let mut rows: Vec<_> = view.propagation.per_node.iter().map(line).collect();
+    let others = rows.split_off(rows.len().min(NODES_SHOWN));
+    let first = table(caption.into(), columns.clone(), rows);
+    let others = if others.is_empty() {
+        none()
+    } else {
+        let summary = format!("{} more", counted(others.len() as u32, "node", "nodes"));
+        disclosure(summary, table(caption.into(), columns, others))
+    };
+    section("per-node", "Per node", "missing first, then slowest first".into(), parts([first, others]))
 }

@@ -191,6 +191,8 @@ fn held_strip(at: Timestamp) -> Part {
 /// There is no answer, and why.
 #[must_use]
 pub fn failure(error: &ApiError) -> Part {
+    // To ask the same again helps only where the question was right.
+    let asks_again = matches!(error, ApiError::Unavailable(_) | ApiError::Internal(_));
     let (title, next) = match error {
         ApiError::BadRequest(_) => ("This question cannot be answered", "Mend the address, or begin at the overview."),
         ApiError::NotFound(_) => ("There is no such thing here", "It may have left, or never have been seen."),
@@ -209,11 +211,19 @@ pub fn failure(error: &ApiError) -> Part {
             <p>{error.to_string()}</p>
             <p class="dim">{next}</p>
             <p class="btns">
-                <a class="btn btn--first" href=again rel="external">
-                    "Try again"
-                </a>
+                {asks_again
+                    .then(|| {
+                        view! {
+                            <a class="btn btn--first" href=again rel="external">
+                                "Try again"
+                            </a>
+                        }
+                    })}
                 <a class="btn" href="/">
                     "Overview"
+                </a>
+                <a class="btn" href="/nodes">
+                    "Nodes"
                 </a>
             </p>
         </div>

@@ -1,7 +1,7 @@
 //! A drawing with its finding, and with the numbers behind it. It comes as shapes with roles; the style sheet gives
 //! them their colours, so that one drawing serves both themes.
 
-use super::layout::{column, table};
+use super::layout::{column, disclosure, table};
 use super::part::{IntoPart, Part};
 use super::piece::text;
 use leptos::prelude::*;
@@ -18,10 +18,7 @@ pub fn figure(figure: Figure) -> Part {
             <figcaption>{figure.caption.clone()}</figcaption>
             {drawing("figure__wide", figure.wide, figure.label.clone())}
             {drawing("figure__narrow", figure.narrow, figure.label)}
-            <details class="numbers">
-                <summary>"Numbers"</summary>
-                {table(figure.caption, columns, numbers)}
-            </details>
+            {disclosure("Numbers".into(), table(figure.caption, columns, numbers))}
         </figure>
     }
     .part()

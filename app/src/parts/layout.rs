@@ -183,6 +183,18 @@ pub fn more(shown: String, first: Option<String>, next: Option<String>) -> Part 
     .part()
 }
 
+/// A part that opens when asked for.
+#[must_use]
+pub fn disclosure(summary: String, body: Part) -> Part {
+    view! {
+        <details class="numbers">
+            <summary>{summary}</summary>
+            {body}
+        </details>
+    }
+    .part()
+}
+
 /// Parts one below the other.
 #[must_use]
 pub fn parts<const N: usize>(parts: [Part; N]) -> Part {

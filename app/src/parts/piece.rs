@@ -186,9 +186,12 @@ pub fn state(state: &impl Stated, note: Option<String>) -> Piece {
     Piece::State { look: state.look(), word: state.text(), note: note.unwrap_or_default() }
 }
 
-/// A hash or token.
+/// A hash or token; zeros are said in words.
 #[must_use]
 pub fn hash(config: &ConfigRef) -> Piece {
+    if config.is_zeros() {
+        return dim("no configuration");
+    }
     Piece::Hash { whole: config.to_string(), shown: short(config) }
 }
 

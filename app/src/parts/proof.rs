@@ -2,14 +2,15 @@
 //! are judged, and what we know, infer and cannot know.
 
 use super::layout::{list, pairs, paragraph};
-use super::part::{IntoPart, Part};
-use super::piece::{Piece, age, ago, link, say, strong, text};
+use super::part::{IntoPart, Part, none};
+use super::piece::{Piece, ago, link, outside, say, text};
 use super::state::{Icon, Look, Shape, Stated, Tone, config_sentence, connection_sentence, overlay_look};
 use crate::links::Links;
 use leptos::prelude::*;
 use tidemark_domain::fact::ConfigRef;
 use tidemark_domain::time::Timestamp;
-use tidemark_domain::view::{NodeRow, NodeView};
+use tidemark_domain::verdict::ConfigWord;
+use tidemark_domain::view::{NodeRow, NodeView, VersionRow};
 
 /// Both axes side by side, the verdict across, overlays at its end.
 #[must_use]
@@ -76,7 +77,6 @@ fn by_hash(reported: Option<&ConfigRef>, expected: Option<&ConfigRef>) -> &'stat
 #[must_use]
 pub fn proof_card(node: NodeView, links: &Links) -> Part {
     let verdict = node.row.verdict;
-    let cp = &node.row.control_plane;
     let says = Piece::State {
         look: Look { shape: Shape::Unknown, tone: Tone::Mute },
         word: by_hash(node.row.reported.as_ref(), node.expected.as_ref()),
@@ -89,21 +89,11 @@ pub fn proof_card(node: NodeView, links: &Links) -> Part {
         ),
         ("By raw hash", vec![says]),
     ];
-    let (runs, cause) = match &node.running {
-        Some(running) => {
-            (link(links.version(cp, running.ordinal), format!("{cp} {}", running.ordinal)), running.cause.clone())
-        }
-        None => (text("Not in the ledger"), "What it reports was never published here, as far as we know.".into()),
-    };
-    let head = node.head.as_ref().map_or_else(Vec::new, |head| {
-        vec![
-            text("The head is "),
-            link(links.version(cp, head.ordinal), head.ordinal),
-            text(", published "),
-            age(head.published_at, node.as_of.at),
-            text(" ago."),
-        ]
-    });
+    // Where both are renderings of one version, a bracket joins them; else each has its own.
+    let is_current = verdict.config.word() == ConfigWord::Current;
+    let join = if is_current { "equal__join" } else { "equal__apart" };
+    let running = meaning("It runs", node.running.as_ref(), node.as_of.at, links);
+    let head = if is_current { none() } else { meaning("The head is", node.head.as_ref(), node.as_of.at, links) };
     view! {
         <section class="proof section" aria-labelledby="proof">
             <header>
@@ -115,15 +105,8 @@ pub fn proof_card(node: NodeView, links: &Links) -> Part {
                     {side("The node reports", node.row.reported.as_ref(), "No report has named a configuration.")}
                     {side("The control plane expects", node.expected.as_ref(), "It has not told us.")}
                 </div>
-                <div class="equal__join" aria-hidden="true"></div>
-                <div class="equal__both">
-                    <p>"It runs"</p>
-                    {paragraph("equal__version", vec![runs])}
-                    <p>
-                        <bdi>{cause}</bdi>
-                    </p>
-                    {paragraph("", head)}
-                </div>
+                <div class=join aria-hidden="true"></div>
+                <div class="equal__both">{running} {head}</div>
                 {pairs("equal__says", judges)}
             </div>
             <div class="known">
@@ -132,6 +115,26 @@ pub fn proof_card(node: NodeView, links: &Links) -> Part {
                 {known("What we cannot know", "known__part known__part--blank", node.proof.cannot_know)}
             </div>
         </section>
+    }
+    .part()
+}
+
+/// What a hash means: a version of the ledger.
+fn meaning(title: &'static str, version: Option<&VersionRow>, as_of: Timestamp, links: &Links) -> Part {
+    let (name, more) = match version {
+        Some(version) => {
+            let name = format!("{} {}", version.control_plane, version.ordinal);
+            let more = vec![outside(&version.cause), text(" · published "), ago(version.published_at, as_of)];
+            (link(links.version(&version.control_plane, version.ordinal), name), more)
+        }
+        None => (text("not in the ledger"), vec![text("It was never published here, as far as we know.")]),
+    };
+    view! {
+        <div>
+            <h3>{title}</h3>
+            {paragraph("equal__version", vec![name])}
+            {paragraph("", more)}
+        </div>
     }
     .part()
 }
@@ -169,7 +172,7 @@ fn known(title: &'static str, class: &'static str, lines: Vec<String>) -> Part {
 pub fn quotation(words: String) -> Part {
     view! {
         <pre class="code" tabindex="0">
-            {say(vec![strong(words)])}
+            {say(vec![text(words)])}
         </pre>
     }
     .part()
