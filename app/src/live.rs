@@ -12,6 +12,8 @@ use web_sys::{EventSource, MessageEvent};
 const EVENTS: &str = "/api/v1/events";
 /// The least time between two rounds of questions.
 const ROUND: Duration = Duration::from_secs(1);
+/// Without news a page asks again after this long all the same: its ages are of its answer, and that grows old.
+const AT_THE_LATEST: Duration = Duration::from_secs(15);
 /// How long to wait before a new event source after the browser gave the old one up.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -120,13 +122,14 @@ impl Pace {
 /// An open event source with what listens to it.
 struct Stream {
     source: Option<EventSource>,
+    refresh: Option<IntervalHandle>,
     _listeners: Vec<Closure<dyn FnMut(MessageEvent)>>,
 }
 
 impl Stream {
     fn open(live: Live, attempt: RwSignal<u32>) -> Self {
         let Ok(source) = EventSource::new(EVENTS) else {
-            return Self { source: None, _listeners: Vec::new() };
+            return Self { source: None, refresh: None, _listeners: Vec::new() };
         };
         let pace = StoredValue::new(Pace::default());
         let ask = move || step(pace, live.round, Pace::hear);
@@ -160,7 +163,11 @@ impl Stream {
             // Fails only for an event source that the browser has already given up.
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
         }
-        Self { source: Some(source), _listeners: listeners.into_iter().map(|(_, listener)| listener).collect() }
+        Self {
+            source: Some(source),
+            refresh: set_interval_with_handle(ask, AT_THE_LATEST).ok(),
+            _listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
+        }
     }
 }
 
@@ -181,6 +188,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(source) = &self.source {
             source.close();
+        }
+        if let Some(refresh) = &self.refresh {
+            refresh.clear();
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::parts::answer::Page;
 use crate::parts::figure::figure;
 use crate::parts::layout::{column, columns, crumbs, disclosure, pairs, paragraph, parts, section, table, title};
 use crate::parts::part::{Part, none};
-use crate::parts::piece::{self, Piece, dim, hash, link, moment, outside, state, strong, text};
+use crate::parts::piece::{self, Names, Piece, dim, hash, link, moment, outside, state, strong, text};
 use crate::words::{absolute, counted, lag, number, share};
 use leptos::prelude::*;
 use tidemark_domain::fact::{ConfigRef, Shape};
@@ -147,15 +147,16 @@ fn entities(shape: &Shape) -> Part {
 fn per_node(view: &VersionView, links: &Links) -> Part {
     let columns =
         vec![column("Node", "clip"), column("Connectivity", ""), column("Reached", "nowrap p1"), column("Lag", "num")];
+    let name = |node: &NodeReach| node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string);
+    let names = Names::of(view.propagation.per_node.iter().map(name));
     let line = |node: &NodeReach| {
-        let name = node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string);
         let reached = match node.reached_at {
             Some(at) => moment(at, view.as_of.at),
             None if node.connection == ConnectionWord::Connected => strong("not yet"),
             None => dim("cannot know"),
         };
         vec![
-            vec![link(links.node(&view.row.control_plane, &node.node), name)],
+            names.link(links.node(&view.row.control_plane, &node.node), name(node), &node.node),
             vec![state(&node.connection, None)],
             vec![reached],
             node.lag_ms.map(|ms| text(lag(ms, node.uncertain_ms))).into_iter().collect(),

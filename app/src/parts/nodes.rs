@@ -2,7 +2,7 @@
 
 use super::layout::{Column, column, table};
 use super::part::Part;
-use super::piece::{age, dim, link, node, state, text};
+use super::piece::{Names, age, dim, link, name_of, state, text};
 use super::state::config_note;
 use crate::links::Links;
 use crate::question::{sort_by, sorted};
@@ -31,6 +31,7 @@ pub fn node_table(rows: &[NodeRow], as_of: Timestamp, caption: String, question:
             None => column,
         })
         .collect();
+    let names = Names::of(rows.iter().map(|row| name_of(&row.attributes, &row.id)));
     let rows = rows
         .iter()
         .map(|row| {
@@ -42,7 +43,7 @@ pub fn node_table(rows: &[NodeRow], as_of: Timestamp, caption: String, question:
                 .map_or_else(|| dim("not known"), |running| link(links.version(&row.control_plane, running), running));
             let gateway = row.attributes.gateway_version.as_ref();
             vec![
-                vec![node(row, links)],
+                names.link(links.node(&row.control_plane, &row.id), name_of(&row.attributes, &row.id), &row.id),
                 vec![state(&verdict.connectivity, heard)],
                 vec![state(&verdict.config, config_note(&verdict.config))],
                 vec![runs],

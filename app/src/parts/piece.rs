@@ -6,6 +6,7 @@ use super::tide::TideBar;
 use crate::links::Links;
 use crate::words;
 use leptos::prelude::*;
+use std::collections::BTreeMap;
 use tidemark_domain::fact::{Attributes, ConfigRef};
 use tidemark_domain::id::NodeId;
 use tidemark_domain::time::Timestamp;
@@ -219,9 +220,42 @@ pub fn node(row: &NodeRow, links: &Links) -> Piece {
     link(links.node(&row.control_plane, &row.id), name_of(&row.attributes, &row.id))
 }
 
+/// The names of a list. Where several nodes have one hostname, as machines made from one image do, the beginning of
+/// the id tells them apart.
+#[derive(Debug)]
+pub struct Names(BTreeMap<String, u32>);
+
+impl Names {
+    /// Of these nodes.
+    pub fn of(names: impl Iterator<Item = String>) -> Self {
+        let mut counts = BTreeMap::new();
+        for name in names {
+            *counts.entry(name).or_default() += 1;
+        }
+        Self(counts)
+    }
+
+    /// The name of a node as the way to its page.
+    #[must_use]
+    pub fn link(&self, href: String, name: String, id: &NodeId) -> Vec<Piece> {
+        let shared = self.0.get(&name).is_some_and(|count| *count > 1);
+        let mark = shared.then(|| dim(format!(" {}", id.as_str().chars().take(8).collect::<String>())));
+        [link(href, name)].into_iter().chain(mark).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_of_one_name_are_told_apart_by_their_ids() {
+        let names = Names::of(["vm", "vm", "gw-1"].map(str::to_owned).into_iter());
+        let id: NodeId = "0d8f2a6e-91c3".parse().expect("an id");
+        let shown = |name: &str| names.link("/".into(), name.into(), &id);
+        assert_eq!(shown("vm"), [link("/".into(), "vm"), dim(" 0d8f2a6e")]);
+        assert_eq!(shown("gw-1"), [link("/".into(), "gw-1")]);
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

@@ -92,8 +92,18 @@ pub fn proof_card(node: NodeView, links: &Links) -> Part {
     // Where both are renderings of one version, a bracket joins them; else each has its own.
     let is_current = verdict.config.word() == ConfigWord::Current;
     let join = if is_current { "equal__join" } else { "equal__apart" };
-    let running = meaning("It runs", node.running.as_ref(), node.as_of.at, links);
-    let head = if is_current { none() } else { meaning("The head is", node.head.as_ref(), node.as_of.at, links) };
+    let otherwise = match &node.row.reported {
+        Some(config) if config.is_zeros() => ("no configuration", "Zeros are what a node without one repeats."),
+        Some(_) => ("not in the ledger", "It was never published here, as far as we know."),
+        None => ("not known", "No report has named a configuration."),
+    };
+    let running = meaning("It runs", node.running.as_ref(), otherwise, node.as_of.at, links);
+    let head = if is_current {
+        none()
+    } else {
+        let otherwise = ("not known", "The control plane has no version in its ledger yet.");
+        meaning("The head is", node.head.as_ref(), otherwise, node.as_of.at, links)
+    };
     view! {
         <section class="proof section" aria-labelledby="proof">
             <header>
@@ -119,15 +129,21 @@ pub fn proof_card(node: NodeView, links: &Links) -> Part {
     .part()
 }
 
-/// What a hash means: a version of the ledger.
-fn meaning(title: &'static str, version: Option<&VersionRow>, as_of: Timestamp, links: &Links) -> Part {
+/// What a hash means: a version of the ledger, or the words for what it means otherwise.
+fn meaning(
+    title: &'static str,
+    version: Option<&VersionRow>,
+    otherwise: (&'static str, &'static str),
+    as_of: Timestamp,
+    links: &Links,
+) -> Part {
     let (name, more) = match version {
         Some(version) => {
             let name = format!("{} {}", version.control_plane, version.ordinal);
             let more = vec![outside(&version.cause), text(" · published "), ago(version.published_at, as_of)];
             (link(links.version(&version.control_plane, version.ordinal), name), more)
         }
-        None => (text("not in the ledger"), vec![text("It was never published here, as far as we know.")]),
+        None => (text(otherwise.0), vec![text(otherwise.1)]),
     };
     view! {
         <div>
