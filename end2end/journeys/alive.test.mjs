@@ -1,10 +1,10 @@
 // The pages with WebAssembly: they come alive without a complaint, follow the fleet by themselves, and go back.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 import { hydrated, startBrowser } from "../lib/browser.mjs";
 import { startServer } from "../lib/server.mjs";
-import { HEAD, report, settle } from "./fleet.mjs";
+import { HEAD, heard, report, settle } from "./fleet.mjs";
 
 let browser;
 let server;
@@ -12,6 +12,7 @@ before(async () => {
   [browser, server] = await Promise.all([startBrowser(), startServer()]);
   await settle(server);
 });
+beforeEach(() => heard(server));
 after(async () => {
   await browser?.close();
   await server?.stop();

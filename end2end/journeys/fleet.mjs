@@ -23,10 +23,24 @@ export async function settle(server) {
   const versions = "/api/v1/control-planes/eu-prod/versions";
   await tell(server, "POST", versions, { token: "release-1", hashes: [{ hash: OLD }], cause: "first" });
   await tell(server, "POST", versions, { token: "release-2", hashes: [{ hash: HEAD }], cause: "second" });
+  await heard(server);
+}
+
+/** Every node says once more what it runs, so that none is late however slow the machine is; waits until all are heard. */
+export async function heard(server) {
   const refused = { hash: OLD, apply_error: { message: "schema violation", entity: "route orders" } };
   await server.report(
     ...["gw-1", "gw-2", "gw-3"].map((node) => report(node, { hash: HEAD })),
     report("gw-4", refused),
     report("gw-5", { hash: hash("d") }),
   );
+  // A report is answered when it is stored, and shown with the next answer.
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const list = await (await fetch(`${server.url}/api/v1/nodes?size=100`)).json();
+    const connected = list.nodes.filter((node) => node.connection_state === "connected").map((node) => node.id);
+    if (["gw-1", "gw-2", "gw-3", "gw-4", "gw-5"].every((node) => connected.includes(node))) return;
+    if (Date.now() > deadline) throw new Error(`not all nodes are heard, but ${connected}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }

@@ -1,10 +1,10 @@
 // The pages without a script: forms and links do everything.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 import { startBrowser } from "../lib/browser.mjs";
 import { startServer } from "../lib/server.mjs";
-import { settle } from "./fleet.mjs";
+import { heard, settle } from "./fleet.mjs";
 
 let browser;
 let server;
@@ -12,6 +12,7 @@ before(async () => {
   [browser, server] = await Promise.all([startBrowser(), startServer()]);
   await settle(server);
 });
+beforeEach(() => heard(server));
 after(async () => {
   await browser?.close();
   await server?.stop();

@@ -36,7 +36,7 @@ fn main() {
             }
         })
     });
-    best("judge everybody", &mut || measured(|| drop(Snapshot::of(&fleet, &policy, START.plus(1_000)))));
+    best("judge everybody", &mut || measured(|| drop(Snapshot::of(fleet.clone(), &policy, START.plus(1_000)))));
 
     let mut board = Board::new(fleet, policy, START.plus(1_000));
     let mut now = START.plus(1_000);

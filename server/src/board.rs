@@ -9,7 +9,7 @@
 
 use crate::metrics::fleet::LagHistogram;
 use arc_swap::ArcSwap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tidemark_domain::assess::{Assessment, Known, SourceState};
 use tidemark_domain::fact::Fact;
@@ -60,7 +60,7 @@ pub struct ControlPlaneSnapshot {
     pub notices: Vec<Notice>,
     /// From publication to the first report, of the versions that nodes reached since this process started.
     pub propagation: LagHistogram,
-    places: Arc<BTreeMap<NodeId, u32>>,
+    places: Arc<HashMap<NodeId, u32>>,
 }
 
 impl ControlPlaneSnapshot {
@@ -98,12 +98,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// The answer for a fleet that is judged once, as a view of the past is.
     #[must_use]
-    pub fn of(fleet: &Fleet, policy: &Arc<Policy>, now: Timestamp) -> Self {
-        let mut board = Board::new(fleet.clone(), Arc::clone(policy), now);
-        board.publish(now);
-        let mut snapshot = Self::clone(&board.snapshots.load());
-        snapshot.revision = 0;
-        snapshot
+    pub fn of(fleet: Fleet, policy: &Arc<Policy>, now: Timestamp) -> Self {
+        let board = Board::new(fleet, Arc::clone(policy), now);
+        Self { revision: 0, ..Self::clone(&board.snapshots.load()) }
     }
 
     /// A control plane by its name.
@@ -142,7 +139,7 @@ struct Judged {
     notices_recheck_at: Option<Timestamp>,
     propagation: LagHistogram,
     snapshot: Option<Arc<ControlPlaneSnapshot>>,
-    places: Arc<BTreeMap<NodeId, u32>>,
+    places: Arc<HashMap<NodeId, u32>>,
 }
 
 /// The fleet and its answer. Owned by the one writer; what it publishes is read by all.

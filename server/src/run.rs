@@ -151,7 +151,7 @@ pub async fn snapshot_at(store: &Store, at: HeldAt, policy: Policy) -> Result<Sn
     let policy = Arc::new(policy);
     let at = moment(store, at).await?;
     let fleet = fold(store, Some(at), Arc::clone(&policy)).await.map_err(RunError::Fold)?;
-    Ok(Snapshot::of(&fleet, &policy, at))
+    Ok(Snapshot::of(fleet, &policy, at))
 }
 
 async fn moment(store: &Store, at: HeldAt) -> Result<Timestamp, RunError> {

@@ -80,7 +80,7 @@ impl Reader {
             fold(&self.store, Some(at), Arc::clone(&self.policy)).await?
         };
         let policy = Arc::clone(&self.policy);
-        let snapshot = tokio::task::spawn_blocking(move || Arc::new(Snapshot::of(&fleet, &policy, at)));
+        let snapshot = tokio::task::spawn_blocking(move || Arc::new(Snapshot::of(fleet, &policy, at)));
         let snapshot = snapshot.await.map_err(|error| internal("judge a moment of the past", &error))?;
         let mut past = self.past.lock();
         past.push_back((moment, Arc::clone(&snapshot)));
