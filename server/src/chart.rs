@@ -19,7 +19,7 @@ use tidemark_domain::time::{MINUTE, SECOND, span};
 /// Size of text in pixels; never scaled down.
 const TEXT_PX: u32 = 11;
 /// Width of a page's column, and of a phone's.
-const WIDTHS: [u32; 2] = [960, 358];
+const WIDTHS: [u32; 2] = [720, 358];
 /// Height of a chart.
 const HEIGHT: u32 = 200;
 /// Points of a curve at most; more could not be told apart.
