@@ -598,7 +598,7 @@ impl Ledger {
             let alias = self.meaning(config, &word.scope, entry.at)?;
             (Some(alias.ordinal) != self.head && alias.unproven.is_none()).then_some(alias.ordinal)
         });
-        let key = changeset_key(said);
+        let key = said.changeset.clone();
         let ordinal = self.append(entry, said.token.clone(), key, policy);
         if let Some(version) = self.version_mut(ordinal) {
             version.reverts_to = reverts_to;
@@ -1296,9 +1296,4 @@ fn is_ordered(token: &Token) -> bool {
 
 fn index_of(ordinal: Ordinal) -> Option<usize> {
     usize::try_from(ordinal.number()).ok()?.checked_sub(1)
-}
-
-/// What an announcement calls its changeset.
-fn changeset_key(said: &Announcement) -> Option<Line> {
-    said.changeset.clone()
 }

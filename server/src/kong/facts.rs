@@ -340,18 +340,6 @@ impl SyncStatus {
             other => Self::Other(super::text::clip(other, super::text::NAME_MAX)),
         }
     }
-
-    /// Whether the control plane withholds its configuration from the node.
-    #[must_use]
-    pub fn is_incompatible(&self) -> bool {
-        match self {
-            Self::KongVersionIncompatible
-            | Self::PluginSetIncompatible
-            | Self::PluginVersionIncompatible
-            | Self::FilterSetIncompatible => true,
-            Self::Unknown | Self::Normal | Self::Other(_) => false,
-        }
-    }
 }
 
 /// `/status` of a node or a control plane (`kong-hybrid.md` 4.1).
