@@ -1,11 +1,9 @@
 //! Bad input at every door: the answer is never a 5xx, nothing panics, and what is refused leaves no half behind.
 
-mod door;
-
+use crate::door::story::{MINUTE, SECOND, Story, names};
+use crate::door::{App, hash, text};
 use axum::body::Body;
 use axum::http::{Method, Request};
-use door::story::{MINUTE, SECOND, Story, names};
-use door::{App, hash, text};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};

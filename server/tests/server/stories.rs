@@ -1,11 +1,9 @@
 //! The stories that the product is judged by, each told through the front door: wire input in, verdicts and notices
 //! out. Each has a twin in which one fact is changed and the other verdict must come.
 
-mod door;
-
-use door::hash;
-use door::kong::table;
-use door::story::{HOUR, MINUTE, SECOND, Story, counts, names, said, word};
+use crate::door::hash;
+use crate::door::kong::table;
+use crate::door::story::{HOUR, MINUTE, SECOND, Story, counts, names, said, word};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tidemark_domain::fact::{Listening, Source, What};

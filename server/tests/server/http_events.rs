@@ -1,13 +1,11 @@
 //! Live events, as a subscriber hears them.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{House, NOW, Plan};
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use futures::StreamExt;
-use support::{House, NOW, Plan};
 use tidemark_server::board::Revision;
 use tidemark_server::http::DoorLimits;
 use tower::ServiceExt;

@@ -1,12 +1,10 @@
 //! The life of a service: it restarts and has lost nothing, shows the past as it was, gives one answer to everybody, is
 //! alone on its database, and closes without losing what it answered.
 
-mod door;
-
+use crate::door::story::{HOUR, MINUTE, SECOND, Story, counts, word};
+use crate::door::{App, START, hash, text};
 use axum::body::Body;
 use axum::http::{Method, Request};
-use door::story::{HOUR, MINUTE, SECOND, Story, counts, word};
-use door::{App, START, hash, text};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,14 +1,12 @@
 //! `/metrics` as those read it who are not ours: promtool, and a Prometheus that scrapes both formats.
 
-mod support;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::Plan;
 use axum::http::Request;
-use support::Plan;
 use tidemark_domain::notice::Severity;
 use tidemark_domain::verdict::{ConfigWord, ConnectionWord};
 use tidemark_server::http::DoorLimits;

@@ -1,16 +1,14 @@
 //! Facts through the real router: what is taken, what is refused and by which words.
 
-mod support;
-
 use std::io::Write;
 use std::time::Duration;
 
+use crate::support::{NOW, Plan, cp, telling};
 use axum::body::Body;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{NOW, Plan, cp, telling};
 use tidemark_domain::fact::{ConfigRef, Said, Source, What};
 use tidemark_server::http::DoorLimits;
 use tidemark_server::http::body::BodyLimits;

@@ -1,5 +1,4 @@
 //! The whole service behind its real router, over a real SQLite file, with a clock that is moved by hand.
-#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 pub mod kong;
 pub mod story;
@@ -22,7 +21,7 @@ use tidemark_server::http::assets::Assets;
 use tidemark_server::http::router::router;
 use tidemark_server::http::{Door, DoorLimits};
 use tidemark_server::ingest::Ingest;
-use tidemark_server::run::{self, HeldAt};
+use tidemark_server::run;
 use tidemark_server::store::Store;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -207,14 +206,4 @@ pub async fn text(response: Response) -> String {
 /// A hash for a story: one letter, 32 times `0`-`f`, told apart by its number.
 pub fn hash(number: u32) -> String {
     format!("{:08x}{:024x}", number.wrapping_mul(0x9e37_79b9), u64::from(number) << 20 | 0xabcdef)
-}
-
-/// A reading of a database with the clock held, for `--at`.
-pub async fn held(database: &Path, at: HeldAt) -> (Router, Store) {
-    let running =
-        run::held(database, at, Policy::default(), CancellationToken::new()).await.expect("the database can be read");
-    let assets = Assets::load();
-    let options = assets.leptos_options("127.0.0.1:3000".parse().expect("an address"));
-    let door = Door::new(running.parts, None, DoorLimits::default(), options);
-    (router(door, &assets), running.store)
 }

@@ -1,12 +1,10 @@
 //! Questions through the real router, over a fixture.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{NOW, Plan, telling};
 use axum::body::Body;
 use axum::http::Request;
-use support::{NOW, Plan, telling};
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::Moment;
 use tidemark_server::clock::Clock;

@@ -2,9 +2,7 @@
 //!
 //! The recordings lie beside the repository; where they do not, these tests say so in one line.
 
-mod recorded;
-
-use recorded::{Database, NOW, captures};
+use crate::recorded::{Database, NOW, captures};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -252,7 +250,7 @@ async fn several_folders_are_merged_by_time_under_the_name_of_their_cluster() {
     assert_eq!(versions.len(), 9);
     let recorded_at: Vec<_> = versions.iter().map(|version| version.row.recorded_at).collect();
     assert!(recorded_at.is_sorted());
-    let answers = |held: &recorded::Held| {
+    let answers = |held: &crate::recorded::Held| {
         let fleet = held.fleet.clone();
         async move { fleet.fleet(NOW).await.expect("an answer") }
     };

@@ -1,7 +1,5 @@
 //! A front door over a fixture: one control plane, two nodes, and a writer that keeps what it is given.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::sync::Arc;
 
 use axum::Router;
@@ -63,7 +61,6 @@ pub struct Fixture {
 pub struct House {
     pub door: Router,
     pub fixture: Fixture,
-    pub clock: Clock,
     pub revise: watch::Sender<Revision>,
     pub closing: CancellationToken,
 }
@@ -124,7 +121,7 @@ impl Plan {
         let closing = parts.closing.clone();
         let options = assets.leptos_options(([127, 0, 0, 1], 0).into());
         let door = Door::new(parts, self.tokens, self.limits, options);
-        House { door: router(door, &assets), fixture, clock: self.clock, revise, closing }
+        House { door: router(door, &assets), fixture, revise, closing }
     }
 }
 

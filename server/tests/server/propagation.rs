@@ -1,9 +1,7 @@
 //! How a changeset spread is written down once it is final, and outlives what it was computed from.
 
-mod door;
-
+use crate::door::{App, hash};
 use axum::http::Method;
-use door::{App, hash};
 use serde_json::{Value, json};
 use tidemark_domain::time::{DAY, SECOND};
 use tidemark_server::propagation::Keeper;

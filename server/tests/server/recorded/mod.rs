@@ -1,5 +1,4 @@
 //! Recordings of real Kong, imported into a database and asked through the service with its clock held.
-#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,16 +4,14 @@
 //!
 //! The recordings lie beside the repository; where they do not, these tests say so in one line.
 
-mod recorded;
-
-use recorded::{Database, Held, captures, state};
+use crate::recorded::{Database, Held, captures, state};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tidemark_domain::fact::{ConnectionEvent, Source, What};
 use tidemark_domain::id::Ordinal;
 use tidemark_domain::verdict::{ConfigState, CurrentBy, Missing};
 
-const FIGURES: &str = include_str!("../src/kong/captures/figures.txt");
+const FIGURES: &str = include_str!("../../src/kong/captures/figures.txt");
 /// Silence that ends an interval: one and a half report intervals of Kong (DESIGN 4).
 const LATE_MS: i64 = 45_000;
 
@@ -270,7 +268,8 @@ async fn zeros_are_not_excused_by_a_status_of_normal() {
     let row = held.node("7296").await;
     assert_eq!(row.verdict.config, ConfigState::Unknown { missing: Missing::ProofOfEmptiness });
     assert!(row.evidence.contains("zeros without proof of emptiness"), "{}", row.evidence);
-    let view = held.fleet.node(row.control_plane.clone(), row.id.clone(), recorded::NOW).await.expect("an answer");
+    let view =
+        held.fleet.node(row.control_plane.clone(), row.id.clone(), crate::recorded::NOW).await.expect("an answer");
     assert!(!view.proof.cannot_know.is_empty());
     held.close().await;
 
@@ -422,7 +421,7 @@ async fn frozen_peers_are_late_disconnected_and_back() {
         };
         let view = held.fleet.node(control_plane.clone(), node.clone(), moment).await.expect("an answer");
         assert_eq!(state(&view.row), (connection, "current"), "{at_ms}");
-        let history = held.fleet.history(control_plane.clone(), node.clone(), recorded::WHOLE, moment).await;
+        let history = held.fleet.history(control_plane.clone(), node.clone(), crate::recorded::WHOLE, moment).await;
         let tapped = history.expect("an answer").intervals.into_iter().filter(|one| one.source == Source::Tap).count();
         let began = [1_795_165_479_093, 1_795_165_596_833, 1_795_165_723_898];
         assert_eq!(tapped, began.iter().filter(|began| **began <= at_ms).count(), "{at_ms}");
@@ -530,7 +529,7 @@ async fn the_admin_api_alone_tells_four_states() {
     ] {
         assert_eq!(held.state(node).await, state, "{node}");
     }
-    let view = held.fleet.control_planes(recorded::NOW).await.expect("an answer").remove(0);
+    let view = held.fleet.control_planes(crate::recorded::NOW).await.expect("an answer").remove(0);
     assert!(view.inferred);
     held.close().await;
 }

@@ -1,0 +1,22 @@
+//! The server's tests, through its front door, its command line and its store. One binary, as linking is most of what a
+//! test run costs; `cargo test --package tidemark --test server stories::` runs one file of it.
+
+mod door;
+mod recorded;
+mod support;
+
+mod conformance;
+mod http_ask;
+mod http_events;
+mod http_metrics;
+mod http_serve;
+mod http_tell;
+mod import;
+mod journeys_bad_input;
+mod journeys_life;
+mod journeys_process;
+mod migrations;
+mod propagation;
+mod store;
+mod stories;
+mod tidy;
