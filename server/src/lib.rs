@@ -27,6 +27,8 @@ pub mod explain;
 
 pub mod fixture;
 
+pub mod simulate;
+
 pub mod clock;
 
 pub mod config;

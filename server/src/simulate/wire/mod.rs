@@ -1,0 +1,1 @@
+//! The fleet on the wire: data planes that dial, and control planes that accept, over WebSocket and mutual TLS.
