@@ -105,7 +105,8 @@ fn text(view: &NodeView) -> String {
         line(&mut text, "head", &format!("{}, published {}", head.ordinal, head.published_at));
     }
     if let Some(last) = row.last_report_at {
-        line(&mut text, "last report", &format!("{last}, {} before", span(now.since(last))));
+        let about = if row.last_report_estimated { "about " } else { "" };
+        line(&mut text, "last report", &format!("{about}{last}, {} before", span(now.since(last))));
     }
     if let Some(failure) = &view.failure {
         line(&mut text, "refused", failure.message.as_str());

@@ -247,6 +247,10 @@ pub struct Report {
     /// last of them, and tells the last one with this mark. Never set on what comes from outside.
     #[serde(default)]
     pub continues: bool,
+    /// The time is an estimate: a store tells of the middle of such a run, of which it keeps the two ends. Only in looks
+    /// at the past, so it is never kept itself.
+    #[serde(skip)]
+    pub estimated: bool,
 }
 
 impl Report {
@@ -269,6 +273,7 @@ impl Report {
             node_clock: None,
             uncertain_ms: 0,
             continues: false,
+            estimated: false,
         }
     }
 }

@@ -42,6 +42,9 @@ pub struct Stream {
     pub before: Option<(ConfigRef, Timestamp)>,
     /// The last report may be this much older than it says.
     pub uncertain_ms: u32,
+    /// The time of the last report is an estimate ([`Report::estimated`]).
+    #[serde(skip)]
+    pub last_estimated: bool,
 }
 
 /// A node's connection, where it is seen itself.
@@ -143,6 +146,13 @@ impl Node {
         self.streams.iter().map(|stream| stream.last_at).max()
     }
 
+    /// The time of the last report is an estimate: of equal reports only the first and the last are kept.
+    #[must_use]
+    pub fn last_report_estimated(&self) -> bool {
+        let last = self.streams.iter().max_by_key(|stream| (stream.last_at, stream.last_estimated));
+        last.is_some_and(|stream| stream.last_estimated)
+    }
+
     /// The cohort that it belongs to.
     #[must_use]
     pub fn cohort(&self) -> Scope {
@@ -186,6 +196,7 @@ impl Node {
                     run: None,
                     before: None,
                     uncertain_ms: report.uncertain_ms,
+                    last_estimated: false,
                 };
                 self.streams.push(stream);
                 self.streams.sort_by_key(|stream| stream.source.rank());
@@ -269,8 +280,11 @@ fn say<T: Clone + PartialEq>(slot: &mut Option<SaidSince<T>>, said: Option<&T>, 
 impl Stream {
     fn report(&mut self, at: Timestamp, interval_ms: i64, report: &Report, cohort: &Scope, ledger: &Ledger) {
         if at < self.last_at {
+            // There were more reports, and nobody knows any more when the last of them came.
+            self.last_estimated |= report.estimated;
             return;
         }
+        self.last_estimated = report.estimated;
         let unbroken = report.continues || at.since(self.last_at) <= late_after(interval_ms);
         if !unbroken {
             self.unbroken_since = at;

@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub source: Option<Source>,
     /// The last report.
     pub last_report_at: Option<Timestamp>,
+    /// That moment is an estimate.
+    pub last_report_estimated: bool,
     /// Its failure to apply, where there is one.
     pub failure: Option<&'a ApplyFailure>,
     /// Why configurations are withheld, in the words of the control plane.
@@ -527,7 +529,7 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
         (None, None) => {}
     }
     if let Some(at) = facts.last_report_at {
-        clauses.push(Clause::must(vec![format!("; last report {} ago{by}", age(at, facts.now))]));
+        clauses.push(Clause::must(vec![format!("; last report {}{} ago{by}", about(facts), age(at, facts.now))]));
     }
     if facts.uncertain_ms > 0 {
         clauses.push(Clause::may(3, format!(", or up to {} earlier", span(i64::from(facts.uncertain_ms)))));
@@ -547,6 +549,11 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
     clauses
 }
 
+/// The word before a moment that is an estimate.
+const fn about(facts: &Facts<'_>) -> &'static str {
+    if facts.last_report_estimated { "about " } else { "" }
+}
+
 /// What we know, infer, and cannot know, in full sentences; what cannot be known comes with the way to get it.
 #[must_use]
 pub fn proof(facts: &Facts<'_>) -> Proof {
@@ -556,16 +563,18 @@ pub fn proof(facts: &Facts<'_>) -> Proof {
 fn known(facts: &Facts<'_>) -> Vec<String> {
     let by = facts.source.map_or_else(String::new, |source| format!(", by {}", source.label()));
     let mut know = Vec::new();
-    match (facts.reported, facts.last_report_at) {
-        (Some(config), Some(at)) if config.is_zeros() => {
-            know.push(format!("The node reported zeros at {}{by}.", moment(at, facts.now)));
+    let last = facts.last_report_at.map(|at| format!("{}{}", about(facts), moment(at, facts.now)));
+    match (facts.reported, last) {
+        (Some(config), Some(last)) if config.is_zeros() => {
+            know.push(format!("The node reported zeros at {last}{by}."));
         }
-        (Some(config), Some(at)) => know.push(format!("The node reported {config} at {}{by}.", moment(at, facts.now))),
+        (Some(config), Some(last)) => know.push(format!("The node reported {config} at {last}{by}.")),
         (Some(config), None) => know.push(format!("The node reported {config}{by}.")),
-        (None, Some(at)) => {
-            know.push(format!("The node was heard at {}{by}, and did not say what it runs.", moment(at, facts.now)));
-        }
+        (None, Some(last)) => know.push(format!("The node was heard at {last}{by}, and did not say what it runs.")),
         (None, None) => know.push("The node is known, and has not reported.".to_owned()),
+    }
+    if facts.last_report_estimated {
+        know.push("Of equal reports the first and the last are kept; between them a moment is an estimate.".to_owned());
     }
     if facts.uncertain_ms > 0 {
         let earlier = span(i64::from(facts.uncertain_ms));
@@ -1193,6 +1202,7 @@ mod tests {
             head: Some(Ordinal::new(41)),
             source: Some(Source::Konnect),
             last_report_at: Some(ago(11 * SECOND)),
+            last_report_estimated: false,
             failure: Some(&failure),
             withheld_detail: Some("plugin rate-limit-edge is not installed"),
             uncertain_ms: 0,
@@ -1361,6 +1371,7 @@ mod tests {
             line(alias, &|facts| facts.expected = facts.reported),
             line(behind, &|facts| facts.inferred = true),
             line(behind, &|facts| facts.uncertain_ms = 60_000),
+            line(behind, &|facts| facts.last_report_estimated = true),
             line(withheld, &|_| {}),
             line(rejected, &|_| {}),
             line(own, &|_| {}),
@@ -1380,6 +1391,7 @@ mod tests {
             "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Rule 4.5 at the head by another hash of it.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect; the ledger is inferred. Rule 4.5 behind.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect, or up to 1 min earlier. Rule 4.5 behind.",
+            "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report about 11 s ago by Konnect. Rule 4.5 behind.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.2 the control plane withholds.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. The node says: in 'protocols': expected one of http, https.",
             "Reports e64b0f1d…1e4f40, not in the ledger; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.6 not in the ledger.",
@@ -1557,6 +1569,7 @@ mod tests {
                                     head,
                                     source,
                                     last_report_at: at,
+                                    last_report_estimated: true,
                                     failure,
                                     withheld_detail: Some(&wide),
                                     uncertain_ms: u32::MAX,
@@ -1634,6 +1647,7 @@ mod tests {
                 head: (bits & 4 == 0).then_some(Ordinal::new(other)),
                 source: (bits & 8 == 0).then_some(Source::AccessLog),
                 last_report_at: at.map(Timestamp::from_ms),
+                last_report_estimated: bits & 32 == 0,
                 failure: failure.as_ref(),
                 withheld_detail: Some(&message),
                 uncertain_ms: one,

@@ -130,6 +130,8 @@ pub struct NodeRow {
     pub reported: Option<ConfigRef>,
     /// The last report.
     pub last_report_at: Option<Timestamp>,
+    /// That moment is an estimate: in a view of the past, of equal reports only the first and the last are known.
+    pub last_report_estimated: bool,
     /// The source that decided.
     pub source: Option<Source>,
 }

@@ -36,7 +36,8 @@ pub fn node_table(rows: &[NodeRow], as_of: Timestamp, caption: String, question:
         .iter()
         .map(|row| {
             let verdict = &row.verdict;
-            let heard = row.last_report_at.map(|at| words::age(at, as_of));
+            let about = if row.last_report_estimated { "about " } else { "" };
+            let heard = row.last_report_at.map(|at| format!("{about}{}", words::age(at, as_of)));
             let runs = verdict
                 .config
                 .running()

@@ -18,7 +18,8 @@ pub fn axes(row: NodeRow, as_of: Timestamp) -> Part {
     let verdict = row.verdict;
     let mut heard = vec![text(connection_sentence(&verdict.connectivity, as_of))];
     if let Some(at) = row.last_report_at {
-        heard.extend([text(" Last report "), ago(at, as_of)]);
+        let last = if row.last_report_estimated { " Last report about " } else { " Last report " };
+        heard.extend([text(last), ago(at, as_of)]);
         heard.extend(row.source.map(|source| text(format!(", by {}", source.label()))));
         heard.push(text("."));
     }

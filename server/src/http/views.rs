@@ -332,6 +332,8 @@ pub struct Node {
     pub reported: Option<String>,
     /// The last report.
     pub last_report_at: Option<Time>,
+    /// That moment is an estimate, as one of the past may be: of equal reports only the first and the last are kept.
+    pub last_report_estimated: bool,
     /// The source that decided.
     pub source: Option<String>,
 }
@@ -370,6 +372,7 @@ impl From<view::NodeRow> for Node {
             evidence: row.evidence,
             reported: text(&row.reported),
             last_report_at: time(row.last_report_at),
+            last_report_estimated: row.last_report_estimated,
             source: row.source.map(|source| source.word().to_owned()),
         }
     }

@@ -165,6 +165,7 @@ fn fact(text: &str, now: Timestamp) -> Result<Fact, Wrong> {
         node_clock: fields.moment("node_clock")?,
         uncertain_ms: 0,
         continues: false,
+        estimated: false,
     };
     let age_ms = fields.whole("age_ms", 0, AGE_MAX_MS)?.unwrap_or(0);
     fields.end()?;
@@ -398,6 +399,7 @@ mod tests {
             ),
             uncertain_ms: 0,
             continues: false,
+            estimated: false,
         }
         "#);
     }

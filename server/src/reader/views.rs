@@ -49,6 +49,7 @@ pub fn node_row(control_plane: &ControlPlaneSnapshot, node: &Node, assessment: &
         evidence: evidence(&facts),
         reported: reported.cloned(),
         last_report_at: node.last_report_at(),
+        last_report_estimated: node.last_report_estimated(),
         source: assessment.source,
     }
 }
@@ -83,6 +84,7 @@ fn sentence_facts<'a>(
         head: ledger.head().map(|head| head.ordinal),
         source: assessment.source,
         last_report_at: node.last_report_at(),
+        last_report_estimated: node.last_report_estimated(),
         failure: node.failure.as_ref().map(|failure| &failure.what),
         withheld_detail: detail,
         uncertain_ms: deciding.map_or(0, |stream| stream.uncertain_ms),

@@ -32,6 +32,7 @@ pub(super) fn fingerprint(report: &Report, keys: &[RandomState; 2]) -> Fingerpri
         node_clock: _,
         uncertain_ms: _,
         continues: _,
+        estimated: _,
     } = report;
     keys.each_ref().map(|key| {
         let mut hasher = key.build_hasher();

@@ -355,6 +355,7 @@ impl Vocabulary {
             node_clock: run.skew_ms.map(|skew_ms| at.plus(skew_ms)),
             uncertain_ms: u32::try_from(uncertain_ms).unwrap_or(u32::MAX),
             continues: !told.is_first,
+            estimated: told.sequence.is_none(),
         };
         Ok(Some(Fact {
             at,

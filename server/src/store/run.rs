@@ -161,7 +161,9 @@ impl Span {
         let gap = (self.until_ms.saturating_sub(self.from_ms) / self.count.saturating_sub(1).max(1)).max(1);
         let latest = at_max.min(recorded_max.saturating_sub(stored_after)).min(self.until_ms);
         let at_ms = self.from_ms.saturating_add(latest.saturating_sub(self.from_ms).max(0) / gap * gap);
-        let last = (at_ms > self.from_ms).then_some(Told {
+        // Of three reports or more the second may have come already, before half a gap or after it.
+        let more_may_have_come = self.count > 2 && latest > self.from_ms;
+        let last = (at_ms > self.from_ms || more_may_have_come).then_some(Told {
             at_ms,
             recorded_ms: at_ms.saturating_add(stored_after),
             sequence: None,
@@ -240,9 +242,13 @@ mod tests {
         check("nothing new", 50, None, &[]);
         check("at its end", 0, Some(120_000), &[(0, Some(10)), (120_000, Some(50))]);
         check("just before its end", 0, Some(119_999), &[(0, Some(10)), (90_000, None)]);
-        check("just before the second", 0, Some(29_999), &[(0, Some(10))]);
+        check("just before the second", 0, Some(29_999), &[(0, Some(10)), (0, None)]);
+        check("just after the first", 0, Some(1), &[(0, Some(10)), (0, None)]);
         check("at its beginning", 0, Some(0), &[(0, Some(10))]);
         check("before it", 0, Some(-1), &[]);
+        let two = Run { reports: 2, ..run(0, 30_000) };
+        let told = two.told(0, Limit::recorded(Some(Timestamp::from_ms(29_999))));
+        assert_eq!(told.map(|told| told.map(|told| told.at_ms)), [Some(0), None], "between two nothing is unknown");
     }
 
     #[test]

@@ -56,6 +56,7 @@ async fn a_node_is_told_in_words_that_stay() {
       "ip": null,
       "labels": null,
       "last_report_at": "2026-11-20T08:53:57Z",
+      "last_report_estimated": false,
       "license_expires_at": null,
       "overlays": [
         "clock_skew"

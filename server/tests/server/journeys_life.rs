@@ -12,8 +12,10 @@ use std::time::Duration;
 use tidemark_domain::fact::{Listening, Source, What};
 use tidemark_domain::policy::Policy;
 use tidemark_domain::time::Timestamp;
+use tidemark_domain::view::AsOf;
 use tidemark_server::clock::Clock;
-use tidemark_server::run;
+use tidemark_server::explain::explain;
+use tidemark_server::run::{self, HeldAt};
 use tokio_util::sync::CancellationToken;
 
 /// Nodes in every state that REST and a poller can bring about, over a ledger with some history.
@@ -74,15 +76,18 @@ fn bare(mut answer: Value) -> Value {
 fn without_estimates(answer: &Value) -> Value {
     match answer {
         Value::Object(fields) => {
-            let estimate =
-                |name: &str| ["last_report_at", "last_fact_at", "until", "count", "clock_skew_ms"].contains(&name);
+            const ESTIMATES: [&str; 6] =
+                ["last_report_at", "last_report_estimated", "last_fact_at", "until", "count", "clock_skew_ms"];
             fields
                 .iter()
-                .filter(|(name, _)| !estimate(name))
+                .filter(|(name, _)| !ESTIMATES.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), without_estimates(value)))
                 .collect()
         }
-        Value::Array(items) => items.iter().map(without_estimates).collect(),
+        Value::Array(items) => {
+            let says_so = |item: &&Value| item.as_str().is_some_and(|text| text.starts_with("Of equal reports "));
+            items.iter().filter(|item| !says_so(item)).map(without_estimates).collect()
+        }
         Value::String(text) => {
             let spans = [("last report ", " ago"), ("The node reported ", " UTC")];
             let span = spans.into_iter().find_map(|(from, to)| {
@@ -330,6 +335,45 @@ async fn one_answer_for_everybody() {
     let one = app.get("/api/v1/nodes/eu/behind").await;
     let rows = app.nodes("").await;
     assert_eq!(rows.iter().find(|row| row["id"] == "behind"), Some(&one["node"]));
+}
+
+#[tokio::test]
+async fn a_moment_between_the_kept_reports_is_called_an_estimate() {
+    #[track_caller]
+    fn check(when: &str, estimated: bool, answer: &Value, page: &str, explained: &str) {
+        let node = &answer["node"];
+        assert_eq!(node["last_report_estimated"], estimated, "{when}: {node}");
+        let evidence = word(&node["evidence"]);
+        assert_eq!(evidence.contains("last report about "), estimated, "{when}: {evidence}");
+        let proof = answer["proof"]["know"].to_string();
+        assert_eq!(proof.contains(" at about "), estimated, "{when}: {proof}");
+        assert_eq!(proof.contains("is an estimate."), estimated, "{when}: {proof}");
+        assert_eq!(page.contains("Last report about "), estimated, "{when}");
+        assert_eq!(page.contains(" at about "), estimated, "{when}");
+        let line = explained.lines().find(|line| line.trim().starts_with("last report")).expect("a line");
+        assert_eq!(line.contains(" about "), estimated, "{when}: {line}");
+    }
+    let mut story = Story::begin().await;
+    let began = story.now();
+    story.runs("n", 1).await;
+    story.passes(10 * MINUTE).await;
+    for (when, after, estimated) in [
+        ("the first report", Some(0), false),
+        ("before the second", Some(29 * SECOND), true),
+        ("between two in the middle", Some(5 * MINUTE + 10 * SECOND), true),
+        ("in the moment of the last", Some(10 * MINUTE), false),
+        ("now", None, false),
+    ] {
+        let at = after.map(|after| began.plus(after));
+        let asked = at.map_or_else(String::new, |at| format!("?at={at}"));
+        let answer = story.app.get(&format!("/api/v1/nodes/eu/n{asked}")).await;
+        let page = story.app.page(&format!("/nodes/eu/n{asked}")).await;
+        let held = HeldAt::Moment(at.unwrap_or(story.now()));
+        let snapshot = run::snapshot_at(&story.app.store(), held, Policy::default()).await.expect("a snapshot");
+        let as_of = AsOf { at: snapshot.as_of, revision: 0, past: true, held: false };
+        let explained = explain(&snapshot, &as_of, "n").expect("the node is known");
+        check(when, estimated, &answer, &page, &explained);
+    }
 }
 
 /// What a stream of live events says within a moment.

@@ -131,6 +131,7 @@ fn one_of_each() -> Vec<Fact> {
         node_clock: Some(t(90_000)),
         uncertain_ms: 500,
         continues: false,
+        estimated: false,
     };
     let scope = Scope { protocol: None, gateway: "3.9.1".parse().ok() };
     let words = [

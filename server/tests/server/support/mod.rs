@@ -262,6 +262,7 @@ impl Fixture {
                 "6de1944179b6c16febb0a724310a4d49".parse().map(tidemark_domain::fact::ConfigRef::Hash).expect("a hash"),
             ),
             last_report_at: Some(NOW),
+            last_report_estimated: false,
             source: Some(Source::Push),
         }
     }
