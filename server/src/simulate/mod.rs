@@ -3,4 +3,8 @@
 //!
 //! Everything that happens follows from a scenario and a seed. [`wire`] gives the fleet real connections.
 
+pub mod estate;
+
+pub mod random;
+
 pub mod wire;
