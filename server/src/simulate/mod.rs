@@ -3,8 +3,20 @@
 //!
 //! Everything that happens follows from a scenario and a seed. [`wire`] gives the fleet real connections.
 
+pub mod check;
+
 pub mod estate;
+
+pub mod node;
+
+pub mod plane;
 
 pub mod random;
 
+pub mod scenario;
+
+pub mod watch;
+
 pub mod wire;
+
+pub mod world;

@@ -17,6 +17,7 @@ mod journeys_life;
 mod journeys_process;
 mod migrations;
 mod propagation;
+mod scenarios;
 mod store;
 mod stories;
 mod tidy;
