@@ -130,10 +130,16 @@ pub fn needed(method: &Method, path: &str) -> Option<Scope> {
         "/healthz" | "/readyz" => None,
         // Whoever sends recordings asks how far they were taken, and needs no other answer.
         _ if path.starts_with("/api/v1/recordings") => Some(Scope::Send),
-        _ if path.starts_with("/api/v1/control-planes/") && path.ends_with("/word") => Some(Scope::Send),
+        _ if is_word(path) => Some(Scope::Send),
         _ if asks => Some(Scope::Read),
         _ => Some(Scope::Send),
     }
+}
+
+/// `/api/v1/control-planes/{cp}/word`, which is not the control plane of that name.
+fn is_word(path: &str) -> bool {
+    let inside = path.strip_prefix("/api/v1/control-planes/").and_then(|path| path.split_once('/'));
+    inside.is_some_and(|(_, what)| what == "word")
 }
 
 /// Lets a request in, or says why not.
@@ -233,6 +239,8 @@ mod tests {
         check("GET", "/api/v1/recordings/x", Some("Bearer sends-everything-1"), 200);
         check("GET", "/api/v1/recordings/x", Some("Bearer reads-everything-1"), 403);
         check("GET", "/api/v1/control-planes/prod/word", Some("Bearer sends-everything-1"), 200);
+        check("GET", "/api/v1/control-planes/prod/word", Some("Bearer reads-everything-1"), 403);
+        check("GET", "/api/v1/control-planes/word", Some("Bearer reads-everything-1"), 200);
         check("GET", "/pages/nodes", Some("Bearer reads-everything-1"), 200);
         check("POST", "/pages/nodes", Some("Bearer reads-everything-1"), 403);
         check("DELETE", "/api/v1/nodes", Some("Bearer reads-everything-1"), 403);

@@ -22,7 +22,8 @@ use crate::http::{events, health, problem, rest, scrape, told};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        rest::fleet, rest::nodes, rest::node, rest::history, rest::control_planes, rest::versions, rest::version,
+        rest::fleet, rest::nodes, rest::node, rest::history, rest::control_planes,
+        rest::control_plane, rest::versions, rest::version,
         events::events,
         told::heartbeats, told::announce, told::expect, told::declare, told::amend, told::retire,
         scrape::metrics, health::alive, health::ready,

@@ -7,6 +7,8 @@ use crate::http::Door;
 use crate::http::asked::{Asked, Parted, part};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::views;
+use tidemark_app::api::ApiError;
+use tidemark_domain::id::CpName;
 
 /// An answer or a problem.
 type Answer<T> = Result<Json<T>, Problem>;
@@ -96,6 +98,28 @@ pub async fn control_planes(State(door): State<Door>, mut asked: Asked) -> Answe
     let control_planes = door.fleet.control_planes(moment).await?;
     let control_planes = control_planes.into_iter().map(Into::into).collect();
     Ok(Json(views::ControlPlanes { control_planes }))
+}
+
+/// One control plane, as in the list.
+#[utoipa::path(get, path = "/api/v1/control-planes/{cp}", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::ControlPlane), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+pub async fn control_plane(
+    State(door): State<Door>,
+    Parted(cp): Parted<String>,
+    mut asked: Asked,
+) -> Answer<views::ControlPlane> {
+    let cp: CpName = part("cp", &cp)?;
+    let moment = asked.moment()?;
+    asked.end()?;
+    let control_planes = door.fleet.control_planes(moment).await?;
+    let found = control_planes.into_iter().find(|control_plane| control_plane.name == cp);
+    let found = found.ok_or_else(|| ApiError::NotFound(format!("there is no control plane {cp}")))?;
+    Ok(Json(found.into()))
 }
 
 /// The ledger of one control plane, newest first.

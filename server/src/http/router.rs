@@ -22,6 +22,7 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/nodes/{cp}/{id}", get(rest::node))
         .route("/api/v1/nodes/{cp}/{id}/history", get(rest::history))
         .route("/api/v1/control-planes", get(rest::control_planes))
+        .route("/api/v1/control-planes/{cp}", get(rest::control_plane))
         .route("/api/v1/control-planes/{cp}/versions", get(rest::versions))
         .route("/api/v1/control-planes/{cp}/versions/{ordinal}", get(rest::version))
         .route("/api/v1/events", get(events::events))

@@ -21,6 +21,7 @@ async fn every_question_has_an_answer() {
         "/api/v1/nodes/prod/n1",
         "/api/v1/nodes/prod/n1/history",
         "/api/v1/control-planes",
+        "/api/v1/control-planes/prod",
         "/api/v1/control-planes/prod/versions",
         "/api/v1/control-planes/prod/versions/10",
         "/api/v1/control-planes/prod/versions/v10",
@@ -106,6 +107,9 @@ async fn a_wrong_question_names_its_part() {
         ("/api/v1/nodes/prod/n%20", 400, "id"),
         ("/api/v1/nodes/prod/%ff", 400, ""),
         ("/api/v1/nodes/prod/nobody", 404, ""),
+        ("/api/v1/control-planes/Prod", 400, "cp"),
+        ("/api/v1/control-planes/prod?known=now", 400, "known"),
+        ("/api/v1/control-planes/nobody", 404, ""),
         ("/api/v1/control-planes/prod/versions/v0", 400, "ordinal"),
         ("/api/v1/control-planes/prod/versions/99", 404, ""),
         ("/api/v1/nowhere", 404, ""),
@@ -167,7 +171,7 @@ async fn a_method_that_is_not_there_is_told_which_are() {
     let house = Plan::default().build();
     let said = house.tell("DELETE", "/api/v1/control-planes/prod", "").await;
     assert_eq!(said.status, 405);
-    assert_eq!(said.header("allow"), "PUT,PATCH");
+    assert_eq!(said.header("allow"), "GET,HEAD,PUT,PATCH");
     assert_eq!(said.header("content-type"), "application/problem+json");
     let said = house.tell("GET", "/api/v1/heartbeats", "").await;
     assert_eq!((said.status.as_u16(), said.header("allow")), (405, "POST"));

@@ -106,6 +106,7 @@ async fn everything(app: &App, at: Option<Timestamp>) -> BTreeMap<String, Value>
     let mut ask =
         vec!["/api/v1/fleet".to_owned(), "/api/v1/nodes?size=500".to_owned(), "/api/v1/control-planes".to_owned()];
     let ordinals = 1..=3;
+    ask.push("/api/v1/control-planes/eu".to_owned());
     ask.push("/api/v1/control-planes/eu/versions".to_owned());
     ask.extend(ordinals.map(|ordinal| format!("/api/v1/control-planes/eu/versions/{ordinal}")));
     for node in ["current", "behind", "rejected", "retired", "old"] {
@@ -332,6 +333,9 @@ async fn one_answer_for_everybody() {
         assert_eq!(fleet["counters"][counter].as_u64(), Some(sum), "{counter}");
     }
     assert_eq!(app.get("/api/v1/control-planes").await["control_planes"], fleet["control_planes"]);
+    for plane in planes {
+        assert_eq!(app.get(&format!("/api/v1/control-planes/{}", word(&plane["name"]))).await, *plane);
+    }
     let one = app.get("/api/v1/nodes/eu/behind").await;
     let rows = app.nodes("").await;
     assert_eq!(rows.iter().find(|row| row["id"] == "behind"), Some(&one["node"]));
