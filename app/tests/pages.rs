@@ -287,6 +287,26 @@ async fn a_version_shows_its_names_with_their_evidence_and_who_is_missing() {
 }
 
 #[tokio::test]
+async fn a_version_shows_how_each_cohort_took_it_and_who_of_it_is_missing() {
+    let page = get(Mood::Fleet, "/versions/eu-prod/41").await;
+    page.says("By cohort").says("Cohort Nodes Reached Half 90 % 99 % Slowest Stragglers");
+    page.says("v1 · 3.10.0.2 36 34 ").says(" gw-eu-west-1-19 , gw-eu-west-1-23 v1 · 3.10.0.3 33 33 ");
+    page.has("href=\"/nodes?q=cp:eu-prod+gateway:%3D3.10.0.2\"");
+    // Nothing reached it there, nobody knows those nodes any more, and four of them are not named.
+    page.says("v1 · gateway not known 9 0 – – – – gone-1 , gone-2 , gone-3 , gone-4 , gone-5 and 4 more");
+    page.lacks("Written down");
+    let cohorts = page
+        .markup()
+        .split("id=\"cohorts\"")
+        .nth(1)
+        .and_then(|rest| rest.split("</section>").next())
+        .map(str::to_owned);
+    let links = cohorts.expect("a section").matches("href=\"/nodes/eu-prod/gw-").count();
+    assert_eq!(links, 2, "a straggler that is known leads to its page");
+    get(Mood::Fleet, "/versions/eu-prod/40").await.says("Written down for good at 03:20:07");
+}
+
+#[tokio::test]
 async fn tables_say_what_they_are() {
     for path in PAGES {
         let markup = get(Mood::Fleet, path).await.markup();

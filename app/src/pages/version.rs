@@ -10,12 +10,16 @@ use crate::parts::part::{Part, none};
 use crate::parts::piece::{self, Names, Piece, dim, hash, link, moment, outside, state, strong, text};
 use crate::words::{absolute, counted, lag, number, share};
 use leptos::prelude::*;
-use tidemark_domain::fact::{ConfigRef, Shape};
+use tidemark_domain::fact::{ConfigRef, Scope, Shape};
+use tidemark_domain::id::CpName;
 use tidemark_domain::verdict::ConnectionWord;
-use tidemark_domain::view::{HashView, NodeReach, Propagation, VersionRow, VersionView};
+use tidemark_domain::view::{CohortPropagation, HashView, NodeReach, Propagation, VersionRow, VersionView};
 
 /// Nodes that are shown without asking: the missing and the slowest, about a laptop's screen of them.
 const NODES_SHOWN: usize = 20;
+
+/// Stragglers of a cohort that are named; the others are found among the nodes.
+const STRAGGLERS_SHOWN: usize = 5;
 
 /// `/versions/{cp}/{n}`
 #[component]
@@ -35,6 +39,7 @@ fn version(view: VersionView, links: Links) -> Page {
         paragraph("answer__say", sentence(&view.propagation, row)),
         pairs("facts", numbers(&view.propagation, row, &links)),
         propagation(&view),
+        cohorts(&view, &links),
         beside,
         per_node(&view, &links),
     ]);
@@ -80,6 +85,78 @@ fn propagation(view: &VersionView) -> Part {
         }
         None => none(),
     }
+}
+
+/// How it spread over each cohort: one that is slow, or does not move, is named by what its nodes share.
+fn cohorts(view: &VersionView, links: &Links) -> Part {
+    if view.cohorts.is_empty() {
+        return none();
+    }
+    let columns = vec![
+        column("Cohort", ""),
+        column("Nodes", "num"),
+        column("Reached", "num"),
+        column("Half", "num p2"),
+        column("90 %", "num p1"),
+        column("99 %", "num p2"),
+        column("Slowest", "num p1"),
+        column("Stragglers", "wide names"),
+    ];
+    let time = |ms: Option<i64>| vec![ms.map_or_else(|| dim("–"), |ms| text(lag(ms, 0)))];
+    let line = |cohort: &CohortPropagation| {
+        vec![
+            vec![cohort_name(&cohort.scope, &view.row.control_plane, links)],
+            vec![text(number(cohort.nodes.into()))],
+            vec![text(number(cohort.reached.into()))],
+            time(cohort.p50_ms),
+            time(cohort.p90_ms),
+            time(cohort.p99_ms),
+            time(cohort.max_ms),
+            stragglers(cohort, view, links),
+        ]
+    };
+    let table = table("How each cohort took this version".into(), columns, view.cohorts.iter().map(line).collect());
+    let written = view.cohorts.iter().filter_map(|cohort| cohort.final_at).max();
+    let written = written.map_or_else(none, |at| {
+        paragraph("more", vec![text("Written down for good at "), moment(at, view.as_of.at), text(".")])
+    });
+    section("cohorts", "By cohort", "times are of the nodes that reached it".into(), parts([table, written]))
+}
+
+/// What the nodes of a cohort share, as the way to those that share its gateway version now.
+fn cohort_name(scope: &Scope, cp: &CpName, links: &Links) -> Piece {
+    match &scope.gateway {
+        Some(gateway) => link(links.nodes(&format!("cp:{cp} gateway:={gateway}")), scope),
+        None if scope.protocol.is_some() => text(format!("{scope} · gateway not known")),
+        None => text("gateway not known"),
+    }
+}
+
+/// Nodes of a cohort that did not reach it, by name. One that is not known any more, or not by this name alone, has no
+/// page to lead to.
+fn stragglers(cohort: &CohortPropagation, view: &VersionView, links: &Links) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for name in cohort.stragglers.iter().take(STRAGGLERS_SHOWN) {
+        if !pieces.is_empty() {
+            pieces.push(text(", "));
+        }
+        let mut called = view.propagation.per_node.iter().filter(|node| name_of_reach(node) == *name);
+        pieces.push(match (called.next(), called.next()) {
+            (Some(node), None) => Piece::Link {
+                href: links.node(&view.row.control_plane, &node.node),
+                text: tidemark_domain::sentence::name(name),
+                title: name.clone(),
+                zero: false,
+            },
+            _ => outside(name),
+        });
+    }
+    let missing = cohort.nodes.saturating_sub(cohort.reached);
+    let others = missing.saturating_sub(cohort.stragglers.len().min(STRAGGLERS_SHOWN) as u32);
+    if others > 0 {
+        pieces.extend([text(" and "), link("#per-node".into(), format!("{} more", number(others.into())))]);
+    }
+    pieces
 }
 
 /// Everything that names it.
@@ -143,12 +220,16 @@ fn entities(shape: &Shape) -> Part {
     table("What this version is made of".into(), vec![column("Type", ""), column("Count", "num")], rows)
 }
 
+/// What people call it: its hostname, else its id.
+fn name_of_reach(node: &NodeReach) -> String {
+    node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string)
+}
+
 /// Per node: first reached, and its lag.
 fn per_node(view: &VersionView, links: &Links) -> Part {
     let columns =
         vec![column("Node", "clip"), column("Connectivity", ""), column("Reached", "nowrap p1"), column("Lag", "num")];
-    let name = |node: &NodeReach| node.hostname.as_ref().map_or_else(|| node.node.to_string(), ToString::to_string);
-    let names = Names::of(view.propagation.per_node.iter().map(name));
+    let names = Names::of(view.propagation.per_node.iter().map(name_of_reach));
     let line = |node: &NodeReach| {
         let reached = match node.reached_at {
             Some(at) => moment(at, view.as_of.at),
@@ -156,7 +237,7 @@ fn per_node(view: &VersionView, links: &Links) -> Part {
             None => dim("cannot know"),
         };
         vec![
-            names.link(links.node(&view.row.control_plane, &node.node), name(node), &node.node),
+            names.link(links.node(&view.row.control_plane, &node.node), name_of_reach(node), &node.node),
             vec![state(&node.connection, None)],
             vec![reached],
             node.lag_ms.map(|ms| text(lag(ms, node.uncertain_ms))).into_iter().collect(),
