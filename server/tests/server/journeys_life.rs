@@ -2,7 +2,7 @@
 //! alone on its database, and closes without losing what it answered.
 
 use crate::door::story::{HOUR, MINUTE, SECOND, Story, counts, word};
-use crate::door::{App, START, hash, text};
+use crate::door::{App, START, hash, html, text};
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures::StreamExt;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tidemark_domain::fact::{Listening, Source, What};
 use tidemark_domain::policy::Policy;
-use tidemark_domain::time::Timestamp;
+use tidemark_domain::time::{Timestamp, span};
 use tidemark_domain::view::AsOf;
 use tidemark_server::clock::Clock;
 use tidemark_server::explain::explain;
@@ -286,9 +286,10 @@ async fn one_answer_for_everybody() {
     let revision = metrics.lines().find_map(|line| line.strip_prefix("tidemark_snapshot_revision "));
     assert_eq!(revision.and_then(|text| text.parse::<f64>().ok()), fleet["as_of"]["revision"].as_f64());
 
-    // `/metrics` by both states.
+    // `/metrics` by both states, and by the counter that follows from both.
     let mut by_config: BTreeMap<String, u64> = BTreeMap::new();
     let mut by_connection: BTreeMap<String, u64> = BTreeMap::new();
+    let mut by_counter: BTreeMap<(String, &str), u64> = BTreeMap::new();
     for line in metrics.lines().filter(|line| line.starts_with("tidemark_nodes{")) {
         let label = |name: &str| {
             let rest = &line[line.find(&format!("{name}=\"")).expect("the label") + name.len() + 2..];
@@ -297,6 +298,15 @@ async fn one_answer_for_everybody() {
         let value: u64 = line.rsplit(' ').next().and_then(|text| text.parse().ok()).expect("a number");
         *by_config.entry(label("config_state")).or_default() += value;
         *by_connection.entry(label("connection_state")).or_default() += value;
+        let counter = match (label("connection_state").as_str(), label("config_state").as_str()) {
+            ("late" | "disconnected" | "never_seen" | "unobserved", _) => "not_heard",
+            ("connected", "behind" | "ahead") => "behind",
+            ("connected", "propagating") => "rolling_out",
+            ("connected", "current") => "current",
+            ("connected", _) => "blocked",
+            (other, _) => panic!("{other} nodes are counted"),
+        };
+        *by_counter.entry((label("control_plane"), counter)).or_default() += value;
     }
     let numbers = |counts: &Value| -> BTreeMap<String, u64> {
         let counts = counts.as_object().expect("counts").iter();
@@ -331,6 +341,10 @@ async fn one_answer_for_everybody() {
     for counter in ["not_heard", "blocked", "behind", "rolling_out", "current"] {
         let sum: u64 = planes.iter().map(|plane| plane["counters"][counter].as_u64().expect("a number")).sum();
         assert_eq!(fleet["counters"][counter].as_u64(), Some(sum), "{counter}");
+        for plane in planes {
+            let measured = by_counter.get(&(word(&plane["name"]), counter)).copied().unwrap_or(0);
+            assert_eq!(plane["counters"][counter], measured, "{} {counter}", plane["name"]);
+        }
     }
     assert_eq!(app.get("/api/v1/control-planes").await["control_planes"], fleet["control_planes"]);
     for plane in planes {
@@ -339,6 +353,86 @@ async fn one_answer_for_everybody() {
     let one = app.get("/api/v1/nodes/eu/behind").await;
     let rows = app.nodes("").await;
     assert_eq!(rows.iter().find(|row| row["id"] == "behind"), Some(&one["node"]));
+
+    overview_says(&html::main(&app.page("/").await), &fleet);
+    let page = html::main(&app.page("/nodes").await);
+    assert_eq!(
+        html::between(&page, "class=\"soft\">", "</p>").next().map(html::words),
+        Some(format!("{} nodes", nodes["total"]))
+    );
+    nodes_say(&html::rows(&page, "Nodes that match"), &nodes["nodes"], &fleet);
+    for facet in facets {
+        let heading = match word(&facet["key"]).as_str() {
+            "cp" => "Control plane".to_owned(),
+            "state" => "Configuration".to_owned(),
+            "connection" => "Connectivity".to_owned(),
+            "config" => "Version".to_owned(),
+            "gateway" => "Gateway".to_owned(),
+            "source" => "Source".to_owned(),
+            label => label.trim_start_matches("label.").to_owned(),
+        };
+        let list = html::between(&page, &format!("<h2>{heading}</h2>"), "</section>").next().map(str::to_owned);
+        let list = list.unwrap_or_else(|| panic!("{heading} is not on the page"));
+        let said: Vec<u64> =
+            html::between(&list, "class=\"facets__n\">", "<").map(|count| count.parse().expect("a number")).collect();
+        let counted: Vec<u64> =
+            facet["values"].as_array().expect("values").iter().filter_map(|value| value["nodes"].as_u64()).collect();
+        assert_eq!(said, counted, "{heading}");
+    }
+}
+
+/// The overview has the sentence, the counters, the control planes and the worst nodes of an answer, number by number.
+fn overview_says(page: &str, fleet: &Value) {
+    assert_eq!(
+        html::between(page, "id=\"say\" class=\"answer__say\">", "</h1>").next().map(html::words),
+        fleet["sentence"].as_str().map(str::to_owned)
+    );
+    let counters = html::between(page, "class=\"counters\">", "</ul>").next().expect("the counters");
+    let counters: BTreeMap<String, u64> = html::between(counters, "<li>", "</li>")
+        .map(|counter| {
+            let of = html::between(counter, "q=counter:", "\"").next().expect("a way to the list").to_owned();
+            let count = html::between(counter, "class=\"counters__n", "</span>").next().expect("a number");
+            (of, count.split_once('>').expect("a tag").1.parse().expect("a number"))
+        })
+        .collect();
+    assert_eq!(json!(counters), fleet["counters"]);
+    let planes = fleet["control_planes"].as_array().expect("control planes");
+    let rows = html::rows(page, "id=\"cps\"");
+    assert_eq!(rows.len(), planes.len());
+    for ((_, cells), plane) in rows.iter().zip(planes) {
+        let name = plane["display_name"].as_str().or(plane["name"].as_str()).expect("a name");
+        assert!(cells[0].starts_with(name), "{cells:?}");
+        assert_eq!(
+            cells[1],
+            plane["head"]["ordinal"].as_u64().map_or("none yet".to_owned(), |head| format!("v{head}"))
+        );
+        assert_eq!(cells[4], format!("{} / {}", plane["at_head"], plane["nodes"]));
+    }
+    nodes_say(&html::rows(page, "id=\"worst\""), &fleet["worst"], fleet);
+}
+
+/// The rows of a table of nodes have the nodes of an answer: each with its name, both axes and their ages, what it runs
+/// and where it belongs.
+fn nodes_say(rows: &[(&str, Vec<String>)], nodes: &Value, fleet: &Value) {
+    let moment = |value: &Value| value.as_str().and_then(Timestamp::parse);
+    let now = moment(&fleet["as_of"]["at"]).expect("a moment");
+    let age = |value: &Value| moment(value).map_or_else(String::new, |at| span(now.since(at)));
+    let nodes = nodes.as_array().expect("nodes");
+    assert_eq!(rows.len(), nodes.len());
+    assert!(rows.len() > 5);
+    for ((row, cells), node) in rows.iter().zip(nodes) {
+        let (cp, id) = (word(&node["control_plane"]), word(&node["id"]));
+        assert!(row.contains(&format!("href=\"/nodes/{cp}/{id}\"")), "{row} is not of {id}");
+        assert!(cells[0].starts_with(node["hostname"].as_str().unwrap_or(&id)), "{cells:?}");
+        let (connection, config) = (word(&node["connection_state"]), word(&node["config_state"]));
+        let heard = format!("{} {}", connection.replace('_', " "), age(&node["last_report_at"]));
+        assert_eq!(cells[1], heard.trim(), "{id}");
+        assert!(cells[2].starts_with(&config.replace('_', " ")), "{id}: {cells:?}");
+        assert_eq!(cells[3], node["version"].as_u64().map_or("not known".to_owned(), |version| format!("v{version}")));
+        assert_eq!(cells[4], age(&node["since"]), "{id}");
+        assert_eq!(cells[5], node["gateway_version"].as_str().unwrap_or(""), "{id}");
+        assert_eq!(cells[6], cp);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The whole service behind its real router, over a real SQLite file, with a clock that is moved by hand.
 
+pub mod html;
 pub mod kong;
 pub mod story;
 
