@@ -317,7 +317,7 @@ fn operation_of(html: &mut String, document: &Value, path: &str, method: &str, o
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     table(html, "Body", &fields_of(body));
     if let Some(example) = body.get("example") {
-        let _ = write!(html, "<pre>{}</pre>", escaped(&format!("{example:#}")));
+        let _ = write!(html, "<pre tabindex=\"0\">{}</pre>", escaped(&format!("{example:#}")));
     }
     let mut answers = Vec::new();
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
