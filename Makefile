@@ -27,7 +27,7 @@ lint: ## Checks the format, and clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	cargo clippy --locked --package tidemark-app --lib --features hydrate --target wasm32-unknown-unknown -- --deny warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --workspace check; \
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --workspace check licenses bans sources; \
 	else echo 'lint: cargo-deny is not installed, so licences and sources are left unchecked'; fi
 
 # After the bundle, so that the server's tests see the pages with it.
