@@ -246,11 +246,15 @@ impl Shown {
                 ));
             }
         }
-        if let Some(share) =
-            claim.share.as_ref().filter(|share| !self.common.iter().any(|factor| shared(factor).contains(*share)))
-        {
+        if let Some(share) = &claim.share {
             let found: Vec<_> = self.common.iter().map(shared).collect();
-            return Some(format!("{search}: what they share is [{}], expected {share:?}", found.join("; ")));
+            let as_expected = match share.as_str() {
+                "" => found.is_empty(),
+                share => found.iter().any(|factor| factor.contains(share)),
+            };
+            if !as_expected {
+                return Some(format!("{search}: what they share is [{}], expected {share:?}", found.join("; ")));
+            }
         }
         if let Some(by_hash) = claim.by_hash.filter(|by_hash| *by_hash != self.by_hash) {
             return Some(format!("by hash {} nodes are out of sync, {by_hash} were expected", self.by_hash));

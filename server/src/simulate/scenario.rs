@@ -403,7 +403,7 @@ pub struct Verdicts {
     pub notices: Option<Vec<ExpectedNotice>>,
     /// As many nodes a comparison of raw hashes would call out of sync now.
     pub by_hash: Option<u32>,
-    /// What the nodes that are found share, with counts: `gateway 3.10.0.2: 27 of 29`.
+    /// What the nodes that are found share, with counts: `gateway 3.10.0.2: 27 of 29`; empty: nothing stands out.
     pub share: Option<String>,
 }
 

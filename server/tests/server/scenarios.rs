@@ -57,4 +57,72 @@ macro_rules! scenarios {
 
 scenarios! {
     g01a: "g01a-false-alarm.toml",
+    g01b: "g01b-false-alarm-hash-only.toml",
+    g01c: "g01c-lost-push.toml",
+    g02: "g02-one-truly-behind.toml",
+    g03: "g03-lost-snis.toml",
+    g04: "g04-one-sni-removed.toml",
+    g05: "g05-control-plane-down.toml",
+    g06: "g06-reconnect-storm.toml",
+    g07: "g07-bulk-run.toml",
+    g08: "g08-write-without-change.toml",
+    g09: "g09-poll-only.toml",
+    g10: "g10-hash-by-gateway.toml",
+    g11: "g11-cannot-apply.toml",
+    g12: "g12-incompatible.toml",
+    g13: "g13-restored-backup.toml",
+    g14: "g14-fell-back.toml",
+    g15: "g15-tidemark-cut-off.toml",
+    g16: "g16-clock-skew.toml",
+    g17: "g17-replaced.toml",
+    g18: "g18-common-factor.toml",
+    g19: "g19-plugin-state.toml",
+}
+
+#[test]
+fn every_file_is_told() {
+    let mut files: Vec<_> = std::fs::read_dir(folder())
+        .expect("the folder of scenarios")
+        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .collect();
+    files.sort_unstable();
+    assert_eq!(files, FILES);
+}
+
+/// Claims on charts and on what people are told wait for what will assert them. Their number may only fall.
+#[test]
+fn no_more_claims_wait_than_before() {
+    let waiting = |file: &&str| {
+        let scenario = read(file);
+        scenario.not_asserted(Telling::Story) + scenario.not_asserted(Telling::Twin)
+    };
+    assert_eq!(FILES.iter().map(waiting).sum::<usize>(), 37);
+}
+
+mod g20 {
+    use super::*;
+
+    /// A moment in the middle that is far from every claim: for half a minute after a start nobody was heard yet.
+    fn middle(scenario: &Scenario) -> Span {
+        let claims = &scenario.expect.verdicts;
+        let is_quiet = |at: i64| {
+            let quiet = |moment: Span| !(at - 1_000..at + 95_000).contains(&moment.0);
+            claims.iter().filter_map(|claim| claim.at).all(quiet)
+        };
+        let half = scenario.lasts.0 / 2 / 1_000 * 1_000;
+        let near = (0..half / 1_000).flat_map(|step| [half + step * 1_000, half - step * 1_000]);
+        Span(near.clone().find(|at| is_quiet(*at)).expect("a quiet moment"))
+    }
+
+    #[tokio::test]
+    async fn what_is_told_twice_or_over_a_restart_is_concluded_alike() {
+        for file in FILES.iter().filter(|file| !file.starts_with("g06")) {
+            let scenario = read(file);
+            let once = tell(&scenario, Telling::Story, None).await;
+            let again = tell(&scenario, Telling::Story, None).await;
+            assert_eq!(once.transcript, again.transcript, "{file} is told twice");
+            let restarted = tell(&scenario, Telling::Story, Some(middle(&scenario))).await;
+            assert_eq!(once.transcript, restarted.transcript, "{file} is told over a restart");
+        }
+    }
 }
