@@ -324,7 +324,7 @@ fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>
     }
     let states = judged.chunks.iter().flat_map(|chunk| &chunk.assessments);
     let states = states.filter(|assessment| assessment.verdict.counter().is_some());
-    let (notices, recheck_at) = notices(control_plane, states.map(|assessment| assessment.verdict.config), policy, now);
+    let (notices, recheck_at) = notices(control_plane, states.map(|assessment| assessment.verdict), policy, now);
     different |= notices != judged.notices;
     judged.notices.clone_from(&notices);
     judged.notices_recheck_at = recheck_at;

@@ -5,6 +5,7 @@
 //! time alone: who keeps answers in memory looks again then, and not before.
 
 use crate::fact::{ConfigRef, Scope, Source, SyncMode, SyncStatus};
+use crate::guard::Damage;
 use crate::id::Ordinal;
 use crate::ledger::{Ledger, Version};
 use crate::node::{Node, Run, Stream, Twin};
@@ -191,8 +192,8 @@ pub fn assess(node: &Node, known: &Known<'_>, now: Timestamp) -> Assessment {
         | Connectivity::NeverSeen { .. }
         | Connectivity::Gone { .. } => worst_config_state(node, deciding, known, &mut horizon),
     };
-    let verdict =
-        Verdict { connectivity, config, overlays: overlays(node, deciding, connectivity, known, &mut horizon) };
+    let overlays = overlays(node, deciding, connectivity, config, known, &mut horizon);
+    let verdict = Verdict { connectivity, config, overlays };
     Assessment { verdict, source: deciding.map(|stream| stream.source), recheck_at: horizon.next() }
 }
 
@@ -502,10 +503,13 @@ fn overlays(
     node: &Node,
     deciding: Option<&Stream>,
     connectivity: Connectivity,
+    config: ConfigState,
     known: &Known<'_>,
     horizon: &mut Horizon,
 ) -> Overlays {
     let policy = known.policy;
+    let running = config.running().map(|running| (running, node.cohort()));
+    let destroyed = running.is_some_and(|(running, cohort)| known.ledger.destroyed_in(running, &cohort).is_some());
     let away = connectivity.word() == ConnectionWord::Disconnected;
     let serves = deciding.and_then(|stream| stream.run.as_ref()).is_some_and(|run| !run.config.is_zeros());
     let cached = away && serves;
@@ -523,6 +527,7 @@ fn overlays(
     Overlays::NONE
         .with_if(cached, Overlay::Cached)
         .with_if(cached && license_ended, Overlay::RestartUnsafe)
+        .with_if(destroyed, Overlay::SuspiciousContent)
         .with_if(poll_only, Overlay::PollOnly)
         .with_if(attributes.sync_mode == Some(SyncMode::FellBack), Overlay::FellBackToFullSync)
         .with_if(cert_expiring, Overlay::CertExpiring)
@@ -532,6 +537,15 @@ fn overlays(
         .with_if(!live_twins(node, horizon).is_empty(), Overlay::DuplicateId)
         .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
         .with_if(serving, Overlay::ServingWhileSilent)
+}
+
+/// What is missing of what a node should run, as the deciding source tells it, and since when.
+#[must_use]
+pub fn damage<'a>(node: &Node, assessment: &Assessment, ledger: &'a Ledger) -> Option<Damage<'a>> {
+    let running = assessment.verdict.config.running()?;
+    let deciding = node.streams.iter().find(|stream| Some(stream.source) == assessment.source)?;
+    let run = deciding.run.as_ref()?;
+    ledger.damage_in(running, &node.cohort(), run.destroyed_since.unwrap_or(run.since))
 }
 
 /// The node's connection opened again and again within an hour.

@@ -489,6 +489,9 @@ pub struct Announcement {
     pub shape: Option<Shape>,
     /// Its behaviour digest, in the word's scope.
     pub digest: Option<Digest>,
+    /// What it takes away is meant ([`crate::guard`]).
+    #[serde(default)]
+    pub intended: bool,
 }
 
 /// A configuration on the wire.

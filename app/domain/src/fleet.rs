@@ -13,7 +13,9 @@ use crate::node::{Node, Stream};
 use crate::notice::{Notice, NoticeKind, Severity};
 use crate::policy::{Policy, late_after};
 use crate::time::Timestamp;
-use crate::verdict::{BehindCause, ConfigState, ConfigWord, ConnectionWord, Counter, CurrentBy, Unproven};
+use crate::verdict::{
+    BehindCause, ConfigState, ConfigWord, ConnectionWord, Counter, CurrentBy, Overlay, Unproven, Verdict,
+};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -566,7 +568,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one verdict in.
-    pub fn add(&mut self, verdict: &crate::verdict::Verdict) {
+    pub fn add(&mut self, verdict: &Verdict) {
         let connection = verdict.connectivity.word();
         self.connection[place(&ConnectionWord::ALL, connection)] += 1;
         let Some(counter) = verdict.counter() else { return };
@@ -624,7 +626,7 @@ fn place<T: PartialEq>(all: &[T], one: T) -> usize {
 #[must_use]
 pub fn notices(
     control_plane: &ControlPlane,
-    config_states: impl Iterator<Item = ConfigState> + Clone,
+    verdicts: impl Iterator<Item = Verdict> + Clone,
     policy: &Policy,
     now: Timestamp,
 ) -> (Vec<Notice>, Option<Timestamp>) {
@@ -632,7 +634,7 @@ pub fn notices(
     let ledger = &control_plane.ledger;
     let head = ledger.head().map(|head| head.ordinal);
     let count = |counts: &dyn Fn(ConfigState) -> bool| {
-        u32::try_from(config_states.clone().filter(|state| counts(*state)).count()).unwrap_or(u32::MAX)
+        u32::try_from(verdicts.clone().filter(|verdict| counts(verdict.config)).count()).unwrap_or(u32::MAX)
     };
     let mut notices = Vec::new();
     let mut say = |kind, severity, since, nodes| {
@@ -676,6 +678,11 @@ pub fn notices(
     }
     if let Some(since) = control_plane.down_since {
         say(NoticeKind::ControlPlaneDown, Severity::Page, since, count(&|_| true));
+    }
+    if let Some(damage) = ledger.damage() {
+        let run_it = verdicts.clone().filter(|verdict| verdict.overlays.has(Overlay::SuspiciousContent)).count();
+        let nodes = u32::try_from(run_it).unwrap_or(u32::MAX);
+        say(NoticeKind::DestructiveChange, Severity::Page, damage.since, nodes);
     }
     // A hash-only control plane that went back leaves nodes behind, one with ordered tokens leaves them ahead.
     let behind = count(&|state| matches!(state, ConfigState::Behind { cause: BehindCause::Reverted, .. }));

@@ -17,6 +17,9 @@
 //! version, proof makes it good, and the next change leaves it, unproven, with the version before.
 
 use crate::fact::{Announcement, ConfigRef, Content, Declaration, Frame, Said, Scope, Shape, Source, Word};
+use crate::guard::{
+    CountChange, Damage, End, Finding, Grade, SHAPE_MAY_TAKE_MS, Sample, Watch, difference, is_notable,
+};
 use crate::hash::ConfigHash;
 use crate::id::{Digest, Line, Ordinal, Token};
 use crate::policy::Policy;
@@ -24,10 +27,12 @@ use crate::time::Timestamp;
 use crate::verdict::Unproven;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Movements that are remembered; older ones are forgotten first.
 const MOVEMENTS_MAX: usize = 64;
+/// Cohorts whose shapes are kept of one version; a shape of any further one is not looked at.
+const SHAPES_MAX: usize = 16;
 /// Pairs of replica and scope whose last word is remembered; the longest silent is forgotten first.
 const EXPECTED_MAX: usize = 512;
 
@@ -90,11 +95,23 @@ pub struct Version {
     pub reverts_to: Option<Ordinal>,
     /// Behaviour digests by cohort; they compare inside a cohort only.
     pub digests: Vec<(Scope, Digest)>,
-    /// What it is made of.
-    pub shape: Option<Shape>,
+    /// What it is made of, by cohort: they compare inside a cohort only.
+    pub shapes: Vec<(Scope, Shape)>,
+    /// Somebody said that what it takes away is meant.
+    pub intended: bool,
 }
 
 impl Version {
+    /// What it is made of, as it was seen first.
+    #[must_use]
+    pub fn shape(&self) -> Option<&Shape> {
+        self.shapes.first().map(|(_, shape)| shape)
+    }
+
+    fn shape_in(&self, scope: &Scope) -> Option<&Shape> {
+        self.shapes.iter().find(|(of, _)| of == scope).map(|(_, shape)| shape)
+    }
+
     fn digest(&self, scope: &Scope) -> Option<&Digest> {
         self.digests.iter().find(|(of, _)| of == scope).map(|(_, digest)| digest)
     }
@@ -208,6 +225,17 @@ pub struct Standing {
     pub ahead: bool,
 }
 
+/// How a version's content differs from the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentChange {
+    /// The version before it whose content was seen.
+    pub before: Ordinal,
+    /// What that means.
+    pub grade: Grade,
+    /// The counts that differ.
+    pub counts: Vec<CountChange>,
+}
+
 /// What a control plane expects now, as one replica told one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Expected {
@@ -242,6 +270,14 @@ struct Changing {
     rank: u32,
     changesets: u32,
     reverts: u32,
+}
+
+/// The guard of one cohort.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Guarded {
+    watch: Watch,
+    /// The rank after that of the last version that it saw.
+    next_rank: u32,
 }
 
 /// The ledger of one control plane.
@@ -282,6 +318,9 @@ pub struct Ledger {
     /// The lowest rank from which `changing` is out of date.
     #[serde(skip)]
     changed_from: Option<u32>,
+    /// What the versions of each cohort lost; it follows from them.
+    #[serde(skip)]
+    guards: BTreeMap<Scope, Guarded>,
 }
 
 impl Ledger {
@@ -546,7 +585,13 @@ impl Ledger {
             version.key = version.key.take().or(key);
             version.cause = version.cause.take().or_else(|| said.cause.clone());
             version.actor = version.actor.take().or_else(|| said.actor.clone());
-            version.shape = version.shape.take().or_else(|| said.shape.clone());
+            version.intended |= said.intended;
+        }
+        if said.intended {
+            self.guard_again(ordinal);
+        }
+        if let Some(shape) = &said.shape {
+            self.learn_shape(ordinal, &word.scope, shape);
         }
         if let Some(key) = self.version(ordinal).and_then(|version| version.key.clone()) {
             self.keys.insert(key, ordinal);
@@ -600,9 +645,7 @@ impl Ledger {
         });
         let key = said.changeset.clone();
         let ordinal = self.append(entry, said.token.clone(), key, policy);
-        if let Some(version) = self.version_mut(ordinal) {
-            version.reverts_to = reverts_to;
-        }
+        self.went_back(ordinal, reverts_to);
         if let Some((moved_at, to, scope)) = moved {
             self.refute(&to, &scope, ordinal, moved_at);
         }
@@ -683,9 +726,7 @@ impl Ledger {
             same.iter().filter(of_cohort).max_by_key(|ordinal| self.rank_of(**ordinal)).copied()
         });
         let appended = self.append(entry, None, None, policy);
-        if let Some(version) = self.version_mut(appended) {
-            version.reverts_to = came_back;
-        }
+        self.went_back(appended, came_back);
         self.name(config, &word.scope, appended, at, Evidence::Frame, None);
     }
 
@@ -705,17 +746,15 @@ impl Ledger {
             Again::NothingNew => {}
             Again::OfHead(head) => self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, None),
             Again::Reverted(head) => {
+                self.went_back(head, Some(earlier));
                 if let Some(version) = self.version_mut(head) {
-                    version.reverts_to = Some(earlier);
                     version.no_op = false;
                 }
                 self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, None);
             }
             Again::WentBack => {
                 let appended = self.append(entry, None, None, policy);
-                if let Some(version) = self.version_mut(appended) {
-                    version.reverts_to = Some(earlier);
-                }
+                self.went_back(appended, Some(earlier));
                 self.name(config.clone(), &word.scope, appended, at, evidence, None);
             }
         }
@@ -806,12 +845,144 @@ impl Ledger {
     fn learn_content(&mut self, config: &ConfigRef, word: &Word, frame: &Frame) {
         let latest = Timestamp::from_ms(i64::MAX);
         let Some(ordinal) = self.meaning(config, &word.scope, latest).map(|alias| alias.ordinal) else { return };
-        if let Some(version) = self.version_mut(ordinal) {
-            version.shape = version.shape.take().or_else(|| frame.shape.clone());
+        if let Some(shape) = &frame.shape {
+            self.learn_shape(ordinal, &word.scope, shape);
         }
         if let Content::Digest(digest) | Content::Template { digest, .. } = &frame.content {
             self.learn_digest(ordinal, &word.scope, digest);
         }
+    }
+
+    /// The control plane went back to an earlier version: what that was made of, this is made of.
+    fn went_back(&mut self, ordinal: Ordinal, earlier: Option<Ordinal>) {
+        let shapes = earlier.and_then(|earlier| self.version(earlier)).map(|earlier| earlier.shapes.clone());
+        if let Some(version) = self.version_mut(ordinal) {
+            version.reverts_to = earlier;
+        }
+        for (scope, shape) in shapes.unwrap_or_default() {
+            self.learn_shape(ordinal, &scope, &shape);
+        }
+    }
+
+    /// Keeps what a version is made of in a cohort; the first word on it counts.
+    fn learn_shape(&mut self, ordinal: Ordinal, scope: &Scope, shape: &Shape) {
+        let Some(version) = index_of(ordinal).and_then(|index| self.versions.get_mut(index)) else { return };
+        if version.shapes.len() >= SHAPES_MAX || version.shape_in(scope).is_some() {
+            return;
+        }
+        version.shapes.push((scope.clone(), shape.clone()));
+        let rank = self.rank_of(ordinal);
+        let guarded = self.guards.entry(scope.clone()).or_default();
+        if rank < guarded.next_rank {
+            *guarded = Guarded::default();
+        }
+        self.guard(scope);
+    }
+
+    /// Something was said of a version that may have been looked at before, or one took a place before others.
+    fn guard_again(&mut self, ordinal: Ordinal) {
+        let rank = self.rank_of(ordinal);
+        let scopes: Vec<Scope> = self.guards.keys().cloned().collect();
+        for scope in scopes {
+            if let Some(guarded) = self.guards.get_mut(&scope).filter(|guarded| rank < guarded.next_rank) {
+                *guarded = Guarded::default();
+            }
+            self.guard(&scope);
+        }
+    }
+
+    /// Looks at all versions of a cohort that were not looked at, up to the newest.
+    fn guard(&mut self, scope: &Scope) {
+        let Some(mut guarded) = self.guards.remove(scope) else { return };
+        let from = guarded.next_rank;
+        for (rank, ordinal) in (from..).zip(self.order.iter().skip(from as usize)) {
+            let Some(version) = self.version(*ordinal) else { continue };
+            let (ordinal, at, intended) = (version.ordinal, version.recorded_at, version.intended);
+            match version.shape_in(scope) {
+                Some(shape) => guarded.watch.see(Sample { ordinal, at, shape, intended }),
+                None if intended => guarded.watch.mean(ordinal),
+                None => continue,
+            }
+            guarded.next_rank = rank + 1;
+        }
+        self.guards.insert(scope.clone(), guarded);
+    }
+
+    /// The destructive change that is open now: the one that began first, where several cohorts show it.
+    #[must_use]
+    pub fn destroyed(&self) -> Option<&Finding> {
+        let head_rank = self.rank_of(self.head?);
+        let findings = self.guards.values().flat_map(|guarded| guarded.watch.findings());
+        let open = findings.filter(|finding| finding.ended.is_none() && self.rank_of(finding.found) <= head_rank);
+        open.min_by_key(|finding| (self.rank_of(finding.began), self.rank_of(finding.found)))
+    }
+
+    /// The destructive change that has hold of a version, as a cohort gets it: who runs it runs what is left. That it
+    /// was undone later changes nothing for who still runs it; that it was meant does.
+    #[must_use]
+    pub fn destroyed_in(&self, ordinal: Ordinal, cohort: &Scope) -> Option<&Finding> {
+        if self.guards.is_empty() {
+            return None;
+        }
+        let rank = self.rank_of(ordinal);
+        let holds = |finding: &&Finding| {
+            let ended = finding.ended.is_some_and(|(at, end)| end == End::Meant || self.rank_of(at) <= rank);
+            self.rank_of(finding.found) <= rank && !ended
+        };
+        let watched = self.guards.keys().any(|scope| scope.holds(cohort));
+        let guards = self.guards.iter().filter(|(scope, _)| !watched || scope.holds(cohort));
+        let findings = guards.flat_map(|(_, guarded)| guarded.watch.findings());
+        findings.filter(holds).max_by_key(|finding| self.rank_of(finding.found))
+    }
+
+    /// What the open destructive change took so far.
+    #[must_use]
+    pub fn damage(&self) -> Option<Damage<'_>> {
+        let finding = self.destroyed()?;
+        let loss = finding.worst()?;
+        let since = self.version(finding.began)?.published_at;
+        Some(Damage { loss, lost: loss.lost(loss.now), last_good: finding.last_good, since })
+    }
+
+    /// What is missing where a node of a cohort runs a version since a moment.
+    #[must_use]
+    pub fn damage_in(&self, running: Ordinal, cohort: &Scope, since: Timestamp) -> Option<Damage<'_>> {
+        let finding = self.destroyed_in(running, cohort)?;
+        let loss = finding.worst()?;
+        let found_at = self.version(finding.found)?.published_at;
+        let shape = self.version(running).and_then(|version| {
+            let of_cohort = version.shapes.iter().find(|(scope, _)| scope.holds(cohort));
+            of_cohort.map(|(_, shape)| shape).or_else(|| version.shape())
+        });
+        let lost = loss.lost(shape.map_or(loss.now, |shape| loss.subject.count(shape)));
+        Some(Damage { loss, lost, last_good: finding.last_good, since: since.max(found_at) })
+    }
+
+    /// How a version's content differs from the one before it in the same cohort, and how that is graded.
+    #[must_use]
+    pub fn content_change(&self, ordinal: Ordinal) -> Option<ContentChange> {
+        let version = self.version(ordinal)?;
+        let order = self.order.get(..self.rank_of(ordinal) as usize)?;
+        let mut earlier = order.iter().rev().filter_map(|earlier| self.version(*earlier));
+        let (scope, shape) = version.shapes.first()?;
+        let (before, shape_before) = earlier.find_map(|earlier| Some((earlier.ordinal, earlier.shape_in(scope)?)))?;
+        let counts = difference(shape_before, shape);
+        let grade = match (is_notable(&counts), self.destroyed_in(ordinal, scope)) {
+            (true, Some(_)) => Grade::Destructive,
+            (true, None) => Grade::Notable,
+            (false, _) => Grade::Harmless,
+        };
+        Some(ContentChange { before, grade, counts })
+    }
+
+    /// Whether somebody sees what nodes get: the content of the head was seen, or of the version before it while that of
+    /// the head may still come.
+    #[must_use]
+    pub fn content_is_watched(&self, now: Timestamp) -> bool {
+        let Some(head) = self.head() else { return false };
+        let young = now.since(head.published_at) <= SHAPE_MAY_TAKE_MS;
+        let before = self.rank_of(head.ordinal).checked_sub(1).and_then(|rank| self.at_rank(rank));
+        !head.shapes.is_empty() || (young && before.is_some_and(|before| !before.shapes.is_empty()))
     }
 
     /// Keeps the digest of a version in a cohort, and sees whether the version, and the one after it, changed anything.
@@ -960,9 +1131,7 @@ impl Ledger {
             Some(ordinal) if is_ordered(token) || Some(ordinal) == self.head => ordinal,
             Some(earlier) => {
                 let appended = self.append(entry, Some(token.clone()), None, policy);
-                if let Some(version) = self.version_mut(appended) {
-                    version.reverts_to = Some(earlier);
-                }
+                self.went_back(appended, Some(earlier));
                 appended
             }
             None => self.append(entry, Some(token.clone()), None, policy),
@@ -980,9 +1149,7 @@ impl Ledger {
         }
         let before = self.named(config).max_by_key(|alias| self.rank_of(alias.ordinal)).map(|alias| alias.ordinal);
         let ordinal = self.append(Entry { at, recorded_at, entered_by: EnteredBy::Inferred }, None, None, policy);
-        if let Some(version) = self.version_mut(ordinal) {
-            version.reverts_to = before;
-        }
+        self.went_back(ordinal, before);
         self.name(config.clone(), &Scope::ANY, ordinal, at, Evidence::Inferred, None);
     }
 
@@ -1175,11 +1342,16 @@ impl Ledger {
             no_op: false,
             reverts_to: None,
             digests: Vec::new(),
-            shape: None,
+            shapes: Vec::new(),
+            intended: false,
         });
         self.names.push(Vec::new());
+        let between = place < self.order.len();
         self.order.insert(place, ordinal);
         self.rerank(place);
+        if between {
+            self.guard_again(ordinal);
+        }
         self.changed(ordinal);
         let head_rank = self.head.map(|head| self.rank_of(head));
         if head_rank.is_none_or(|rank| self.rank_of(ordinal) > rank) {
@@ -1286,6 +1458,10 @@ impl Ledger {
         self.changing.clear();
         self.changed_from = Some(0);
         self.settle();
+        let scopes = self.versions.iter().flat_map(|version| version.shapes.iter().map(|(scope, _)| scope));
+        self.guards = scopes.map(|scope| (scope.clone(), Guarded::default())).collect();
+        let scopes: Vec<Scope> = self.guards.keys().cloned().collect();
+        scopes.iter().for_each(|scope| self.guard(scope));
     }
 }
 

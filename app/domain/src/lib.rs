@@ -3,8 +3,8 @@
 //! Facts come in ([`fact`]), a [`fleet::Fleet`] remembers what they add up to, and a verdict is computed from it
 //! for a given moment. There is no clock, no I/O and no framework here: `now` is always an argument.
 //!
-//! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`ledger`],
-//! [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
+//! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`guard`],
+//! [`ledger`], [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
 //! [`drawing`], [`view`]).
 
 pub mod time;
@@ -18,6 +18,8 @@ pub mod gateway;
 pub mod fact;
 
 pub mod policy;
+
+pub mod guard;
 
 pub mod ledger;
 

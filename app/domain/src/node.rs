@@ -25,6 +25,8 @@ pub struct Run {
     pub since: Timestamp,
     /// The node was heard without a gap before, and was current when it changed to this.
     pub from_current: bool,
+    /// It ran what a destructive change left before it came to this: since then ([`crate::guard`]).
+    pub destroyed_since: Option<Timestamp>,
 }
 
 /// One source's view of a node.
@@ -304,13 +306,18 @@ impl Stream {
                 let was_current = ledger
                     .meaning(&run.config, cohort, last_at)
                     .is_some_and(|alias| ledger.was_current(alias.ordinal, last_at));
-                let before = std::mem::replace(
-                    run,
-                    Run { config: config.clone(), since: at, from_current: unbroken && was_current },
-                );
+                let ran = ledger.meaning(&run.config, cohort, at).map(|alias| alias.ordinal);
+                let destroyed = ran.is_some_and(|ran| ledger.destroyed_in(ran, cohort).is_some());
+                let destroyed_since = destroyed.then(|| run.destroyed_since.unwrap_or(run.since));
+                let from_current = unbroken && was_current;
+                let before =
+                    std::mem::replace(run, Run { config: config.clone(), since: at, from_current, destroyed_since });
                 self.before = Some((before.config, last_at));
             }
-            None => self.run = Some(Run { config: config.clone(), since: at, from_current: false }),
+            None => {
+                let (config, since) = (config.clone(), at);
+                self.run = Some(Run { config, since, from_current: false, destroyed_since: None });
+            }
         }
     }
 

@@ -47,6 +47,8 @@ pub enum NoticeKind {
     Reverted,
     /// One cluster id reports under two names (DESIGN 5.10).
     OneClusterTwoNames,
+    /// It took much of its own configuration away ([`crate::guard`]).
+    DestructiveChange,
 }
 
 impl NoticeKind {
@@ -60,6 +62,7 @@ impl NoticeKind {
             Self::DownOrCutOff => "down_or_cut_off",
             Self::Reverted => "reverted",
             Self::OneClusterTwoNames => "one_cluster_two_names",
+            Self::DestructiveChange => "destructive_change",
         }
     }
 }

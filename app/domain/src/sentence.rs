@@ -8,6 +8,7 @@
 
 use crate::common::PAIR;
 use crate::fact::{ApplyFailure, ConfigRef, Source, WithheldReason};
+use crate::guard::{Damage, Subject};
 use crate::id::{CpName, Ordinal};
 use crate::notice::{NoticeKind, Severity};
 use crate::time::{DAY, SECOND, Timestamp, span};
@@ -53,6 +54,8 @@ pub struct Facts<'a> {
     pub uncertain_ms: u32,
     /// The ledger rests on reports of nodes alone (DESIGN 5.1).
     pub inferred: bool,
+    /// What a destructive change took from what it runs.
+    pub damage: Option<Damage<'a>>,
 }
 
 /// The answer in words: state, age, cause, next step; at most [`CHARS_MAX`] characters.
@@ -89,7 +92,11 @@ impl Clause {
     }
 
     fn may(rank: u8, form: String) -> Self {
-        Self { forms: vec![form], must: false, rank }
+        Self::may_be(rank, vec![form])
+    }
+
+    fn may_be(rank: u8, forms: Vec<String>) -> Self {
+        Self { forms, must: false, rank }
     }
 }
 
@@ -142,8 +149,15 @@ fn headline_clauses(facts: &Facts<'_>) -> Vec<Clause> {
             clauses
         }
     };
+    let next = clauses.len() - 1;
+    if let Some(damage) = &facts.damage {
+        let [lost, briefly] = lost(damage);
+        let after = damage.last_good;
+        let forms =
+            vec![format!("; {lost} after {after}"), format!("; {briefly} after {after}"), format!("; {briefly}")];
+        clauses.insert(next, Clause::may_be(0, forms));
+    }
     if facts.verdict.overlays.has(Overlay::Cached) {
-        let next = clauses.len() - 1;
         clauses.insert(next, Clause::may(1, ", served from its cache".to_owned()));
     }
     clauses.extend(asides(facts.verdict.overlays));
@@ -156,7 +170,6 @@ fn asides(overlays: Overlays) -> Vec<Clause> {
         (Overlay::RestartUnsafe, " Do not restart it: it may lose its configuration."),
         (Overlay::DuplicateId, " Two machines report under this id."),
         (Overlay::ServingWhileSilent, " Access logs show that it serves."),
-        (Overlay::SuspiciousContent, " Its configuration has a suspicious shape."),
         (Overlay::SourcesDisagree, " Two sources disagree on it."),
     ];
     let held = asides.into_iter().filter(|(overlay, _)| overlays.has(*overlay));
@@ -321,7 +334,13 @@ fn said(facts: &Facts<'_>) -> Said {
             Said { heading, briefly: "empty".to_owned(), cause: vec![cause], next }
         }
         ConfigState::Current { running, how, since } => {
-            let nothing = vec!["Nothing to do.".to_owned()];
+            let nothing = match &facts.damage {
+                None => vec!["Nothing to do.".to_owned()],
+                Some(Damage { last_good, .. }) => vec![
+                    format!("Next: compare it with {last_good}, the last good version."),
+                    format!("Next: compare it with {last_good}."),
+                ],
+            };
             let (word, cause, next) = match how {
                 CurrentBy::Version => ("current", format!("runs {running}, the head"), nothing),
                 CurrentBy::Alias => (
@@ -482,6 +501,22 @@ fn said(facts: &Facts<'_>) -> Said {
     }
 }
 
+/// What was lost: in full, and briefly.
+fn lost(damage: &Damage<'_>) -> [String; 2] {
+    let (lost, before) = (number(damage.lost), number(damage.loss.before));
+    let words = damage.loss.subject.words();
+    let what = if matches!(damage.loss.subject, Subject::Type(_)) { name(&words) } else { words };
+    match damage.loss.subject {
+        Subject::NamedCertificates => [format!("left {lost} more {what}"), format!("left {lost} more {what}")],
+        Subject::Everything | Subject::Hosts | Subject::Type(_) if damage.lost >= damage.loss.before => {
+            [format!("lost all {lost} {what}"), format!("lost all {lost} {what}")]
+        }
+        Subject::Everything | Subject::Hosts | Subject::Type(_) => {
+            [format!("lost {lost} of {before} {what}"), format!("lost {lost} {what}")]
+        }
+    }
+}
+
 fn keeps(running: Option<Ordinal>) -> String {
     running.map_or_else(|| "what it keeps is not in the ledger".to_owned(), |running| format!("keeps {running}"))
 }
@@ -538,6 +573,17 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
         clauses.push(Clause::may(2, "; the ledger is inferred".to_owned()));
     }
     clauses.push(Clause::must(vec![".".to_owned()]));
+    if let Some(damage) = &facts.damage {
+        let [in_full, briefly] = lost(damage).map(|lost| capital(&lost));
+        let (after, since) = (damage.last_good, moment(damage.since, facts.now));
+        let forms = vec![
+            format!(" {in_full} after {after}; here since {since}."),
+            format!(" {briefly} after {after}; here since {since}."),
+            format!(" {briefly}; here since {since}."),
+            format!(" {briefly}."),
+        ];
+        clauses.push(Clause::may_be(1, forms));
+    }
     // Outside words are said as a whole or not at all.
     if let (ConfigState::Rejected { .. }, Some(failure)) = (facts.verdict.config, facts.failure) {
         clauses.push(Clause::may(4, format!(" The node says: {}.", failure.message.as_str().trim_end_matches('.'))));
@@ -916,6 +962,8 @@ pub struct NoticeFacts<'a> {
     pub nodes: u32,
     /// From what to what, or both of what differs, where that is known.
     pub hashes: Option<(&'a ConfigRef, &'a ConfigRef)>,
+    /// What a destructive change took.
+    pub damage: Option<Damage<'a>>,
     /// Since when.
     pub since: Timestamp,
     /// The moment of the answer.
@@ -933,6 +981,7 @@ fn notice_clauses(facts: &NoticeFacts<'_>) -> Vec<Clause> {
     let (since, age) = (moment(facts.since, facts.now), age(facts.since, facts.now));
     // The first form has the moment, the second the age, which is shorter.
     let (what, between, concern, next) = match facts.kind {
+        NoticeKind::DestructiveChange => return destructive_clauses(facts, &control_plane, &since),
         NoticeKind::ExpectedMovedWithoutChange => {
             let (concern, next) = match facts.severity {
                 Severity::Page => (
@@ -1010,6 +1059,38 @@ fn notice_clauses(facts: &NoticeFacts<'_>) -> Vec<Clause> {
         clauses.push(Clause::must(words.to_vec()));
     }
     clauses.push(Clause::next(&next.map(str::to_owned)));
+    clauses
+}
+
+/// A control plane that took its own configuration apart.
+fn destructive_clauses(facts: &NoticeFacts<'_>, control_plane: &str, since: &str) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    let next = match &facts.damage {
+        Some(damage) => {
+            let [in_full, briefly] = lost(damage);
+            clauses.push(Clause::must(vec![
+                format!("{control_plane} {in_full} since {since}, after {}", damage.last_good),
+                format!("{control_plane} {in_full} since {since}"),
+                format!("{control_plane} {briefly} since {since}"),
+                format!("{control_plane} {briefly}"),
+            ]));
+            let last_good = damage.last_good;
+            vec![
+                format!("Next: compare with {last_good}, the last good version, then go back."),
+                format!("Next: compare with {last_good}, the last good one."),
+                format!("Next: compare with {last_good}."),
+            ]
+        }
+        None => {
+            clauses.push(Clause::must(vec![format!("{control_plane} lost much of its configuration since {since}")]));
+            vec!["Next: compare it with an earlier version.".to_owned()]
+        }
+    };
+    if facts.nodes > 0 {
+        let run = if facts.nodes == 1 { "runs" } else { "run" };
+        clauses.push(Clause::must(vec![format!("; {} {run} it", nodes_of(facts.nodes))]));
+    }
+    clauses.push(Clause::next(&next));
     clauses
 }
 
@@ -1092,8 +1173,8 @@ fn nodes_of(count: u32) -> String {
 }
 
 /// `9,412`.
-fn number(count: u32) -> String {
-    let digits = count.to_string();
+fn number(count: impl Into<u64>) -> String {
+    let digits = count.into().to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -1118,6 +1199,7 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::{Loss, Measure};
     use crate::id::Line;
     use crate::time::{HOUR, MINUTE};
     use proptest::prelude::*;
@@ -1207,7 +1289,13 @@ mod tests {
             withheld_detail: Some("plugin rate-limit-edge is not installed"),
             uncertain_ms: 0,
             inferred: false,
+            damage: None,
         })
+    }
+
+    /// A loss of which nothing is said but what was there.
+    fn loss(subject: Subject, before: u64) -> Loss {
+        Loss { subject, measure: Measure::Many, before, now: 0, most: before }
     }
 
     fn verdict(connectivity: Connectivity, config: ConfigState, overlays: Overlays) -> Verdict {
@@ -1327,7 +1415,6 @@ mod tests {
             line(Connectivity::Disconnected { since }, Overlay::ServingWhileSilent),
             line(Connectivity::Connected { since }, Overlay::RestartUnsafe),
             line(Connectivity::Connected { since }, Overlay::DuplicateId),
-            line(Connectivity::Connected { since }, Overlay::SuspiciousContent),
             line(Connectivity::Connected { since }, Overlay::SourcesDisagree),
             line(Connectivity::Connected { since }, Overlay::PollOnly),
         ];
@@ -1336,11 +1423,52 @@ mod tests {
             "Disconnected for 3 h; by its last report current at v41. Next: look at the network between gw-eu-west-1-19 and eu-prod, then at the node's log.",
             "Current for 3 h: runs v41, the head. Nothing to do. Do not restart it: it may lose its configuration.",
             "Current for 3 h: runs v41, the head. Nothing to do. Two machines report under this id.",
-            "Current for 3 h: runs v41, the head. Nothing to do. Its configuration has a suspicious shape.",
             "Current for 3 h: runs v41, the head. Nothing to do. Two sources disagree on it.",
             "Current for 3 h: runs v41, the head. Nothing to do.",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_destroyed_configuration_is_said_of_who_runs_it() {
+        let since = ago(3 * HOUR);
+        let current = ConfigState::Current { running: Ordinal::new(41), how: CurrentBy::Version, since };
+        let snis = || Subject::Type("snis".to_owned());
+        let lines = |connectivity, subject, lost, before| {
+            example(verdict(connectivity, current, Overlays::NONE), |facts| {
+                let loss = loss(subject, before);
+                let (since, last_good) = (ago(4 * MINUTE), Ordinal::new(38));
+                let damage = Some(Damage { loss: &loss, lost, last_good, since });
+                let facts = Facts { damage, expected: facts.reported, ..*facts };
+                [headline(&facts), evidence(&facts)]
+            })
+        };
+        let heard = Connectivity::Connected { since };
+        let said = [
+            lines(heard, snis(), 1_400, 1_500),
+            lines(heard, Subject::NamedCertificates, 40, 2),
+            lines(heard, Subject::Everything, 812, 812),
+            lines(Connectivity::Disconnected { since }, Subject::Hosts, 30, 40),
+        ];
+        let expected: &[[&str; 2]] = &[
+            [
+                "Current for 3 h: runs v41, the head; lost 1,400 of 1,500 SNIs after v38. Next: compare it with v38, the last good version.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Lost 1,400 of 1,500 SNIs after v38; here since 08:49:57 UTC.",
+            ],
+            [
+                "Current for 3 h: runs v41, the head; left 40 more certificates without SNIs after v38. Next: compare it with v38, the last good version.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Left 40 more certificates without SNIs; here since 08:49:57 UTC.",
+            ],
+            [
+                "Current for 3 h: runs v41, the head; lost all 812 entities after v38. Next: compare it with v38, the last good version.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Lost all 812 entities after v38; here since 08:49:57 UTC.",
+            ],
+            [
+                "Disconnected for 3 h; by its last report current at v41; lost 30 of 40 hosts after v38. Next: look at the network between gw-eu-west-1-19 and eu-prod.",
+                "Reported e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Lost 30 of 40 hosts after v38; here since 08:49:57 UTC.",
+            ],
+        ];
+        assert_eq!(said, expected);
     }
 
     #[test]
@@ -1471,9 +1599,11 @@ mod tests {
     fn notices_read_as_sentences() {
         let control_plane: CpName = "eu-prod".parse().expect("a name");
         let (from, to) = (hash("e64b0f1d5c0a4e6f8b7a9d3c211e4f40"), hash("b27d3e81c90a4f6db5e2147f3c68b222"));
+        let snis = loss(Subject::Type("snis".to_owned()), 1_500);
         let notice = |kind, severity, nodes| {
             let (control_plane, hashes, since) = (&control_plane, Some((&from, &to)), ago(20 * MINUTE));
-            notice_sentence(&NoticeFacts { control_plane, kind, severity, nodes, hashes, since, now: NOW })
+            let damage = Some(Damage { loss: &snis, lost: 1_400, last_good: Ordinal::new(40), since });
+            notice_sentence(&NoticeFacts { control_plane, kind, severity, nodes, hashes, damage, since, now: NOW })
         };
         let lines = [
             notice(NoticeKind::ExpectedMovedWithoutChange, Severity::Info, 200),
@@ -1485,6 +1615,8 @@ mod tests {
             notice(NoticeKind::Reverted, Severity::Ticket, 1),
             notice(NoticeKind::Reverted, Severity::Ticket, 0),
             notice(NoticeKind::OneClusterTwoNames, Severity::Ticket, 0),
+            notice(NoticeKind::DestructiveChange, Severity::Page, 200),
+            notice(NoticeKind::DestructiveChange, Severity::Page, 1),
         ];
         let expected: &[&str] = &[
             "The expected hash of eu-prod moved at 08:33:57 UTC without a change; 200 nodes repeat the old one. It heals at the next change.",
@@ -1496,6 +1628,8 @@ mod tests {
             "eu-prod went back to an earlier configuration at 08:33:57 UTC; 1 node still runs the later one. Next: ask whether that was meant.",
             "eu-prod went back to an earlier configuration at 08:33:57 UTC (e64b0f1d…1e4f40 to b27d3e81…68b222). Next: ask whether that was meant.",
             "The cluster of eu-prod reports under two names since 08:33:57 UTC. Next: declare one name for it.",
+            "eu-prod lost 1,400 of 1,500 SNIs since 08:33:57 UTC, after v40; 200 nodes run it. Next: compare with v40, the last good version, then go back.",
+            "eu-prod lost 1,400 of 1,500 SNIs since 08:33:57 UTC, after v40; 1 node runs it. Next: compare with v40, the last good version, then go back.",
         ];
         assert_eq!(lines, expected);
     }
@@ -1548,6 +1682,8 @@ mod tests {
         let all = ApplyFailure { refused: None, message: line().expect("a line"), entity: line(), field: line() };
         let none = ApplyFailure { entity: None, field: None, ..all.clone() };
         let overlays = Overlay::ALL.into_iter().fold(Overlays::NONE, Overlays::with);
+        let worst = loss(Subject::Type(wide.clone()), u64::MAX);
+        let damage = Damage { loss: &worst, lost: u64::MAX - 1, last_good: Ordinal::new(u32::MAX), since: NOW };
         for (since, now) in
             [(first, last), (last, first), (ago(DAY), NOW), (NOW, NOW), (ago(59 * MINUTE + 59 * SECOND), NOW)]
         {
@@ -1574,6 +1710,7 @@ mod tests {
                                     withheld_detail: Some(&wide),
                                     uncertain_ms: u32::MAX,
                                     inferred: true,
+                                    damage: at.map(|since| Damage { since, ..damage }),
                                 };
                                 check_line(&headline_clauses(&facts));
                                 check_line(&evidence_clauses(&facts));
@@ -1589,11 +1726,13 @@ mod tests {
                 NoticeKind::DownOrCutOff,
                 NoticeKind::Reverted,
                 NoticeKind::OneClusterTwoNames,
+                NoticeKind::DestructiveChange,
             ] {
                 for severity in Severity::ALL {
                     let (control_plane, hashes) = (&control_plane, Some((&token, &hash)));
                     let nodes = u32::MAX;
-                    let facts = NoticeFacts { control_plane, kind, severity, nodes, hashes, since, now };
+                    let damage = Some(Damage { since, ..damage });
+                    let facts = NoticeFacts { control_plane, kind, severity, nodes, hashes, damage, since, now };
                     check_line(&notice_clauses(&facts));
                 }
             }
@@ -1637,6 +1776,8 @@ mod tests {
                 entity: Line::from_outside(&entity),
                 field: Line::from_outside(&node),
             });
+            let loss = loss(Subject::Type(entity.clone()), u64::from(other));
+            let damage = Damage { loss: &loss, lost: u64::from(one), last_good: Ordinal::new(one), since };
             let facts = Facts {
                 verdict: &verdict,
                 now: Timestamp::from_ms(now),
@@ -1652,6 +1793,7 @@ mod tests {
                 withheld_detail: Some(&message),
                 uncertain_ms: one,
                 inferred: bits & 16 == 0,
+                damage: (bits & 32 == 0).then_some(damage),
             };
             check_line(&headline_clauses(&facts));
             check_line(&evidence_clauses(&facts));

@@ -534,10 +534,8 @@ pub enum Overlay {
     Cached,
     /// A restart now may lose its configuration.
     RestartUnsafe,
-    /// Its configuration has a suspicious shape.
+    /// It runs what a destructive change left ([`crate::guard`]).
     SuspiciousContent,
-    /// Nobody watches the content that it gets.
-    ContentNotWatched,
     /// The state of its plugins is not verified.
     PluginStateUnverified,
     /// Local counters may reset at a sync.
@@ -564,11 +562,10 @@ pub enum Overlay {
 
 impl Overlay {
     /// All of them, in the order of the bits.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Cached,
         Self::RestartUnsafe,
         Self::SuspiciousContent,
-        Self::ContentNotWatched,
         Self::PluginStateUnverified,
         Self::CountersMayReset,
         Self::PollOnly,
@@ -589,7 +586,6 @@ impl Overlay {
             Self::Cached => "cached",
             Self::RestartUnsafe => "restart_unsafe",
             Self::SuspiciousContent => "suspicious_content",
-            Self::ContentNotWatched => "content_not_watched",
             Self::PluginStateUnverified => "plugin_state_unverified",
             Self::CountersMayReset => "counters_may_reset",
             Self::PollOnly => "poll_only",
@@ -611,7 +607,6 @@ impl Overlay {
             Self::Cached => "serving from cache",
             Self::RestartUnsafe => "restart unsafe",
             Self::SuspiciousContent => "suspicious content",
-            Self::ContentNotWatched => "content not watched",
             Self::PluginStateUnverified => "plugin state unverified",
             Self::CountersMayReset => "counters may reset",
             Self::PollOnly => "poll only",

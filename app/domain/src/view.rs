@@ -6,6 +6,7 @@
 use crate::drawing::Figure;
 use crate::fact::{Attributes, ConfigRef, Scope, Shape, Source};
 use crate::id::{CpName, Line, NodeId, Ordinal, Token};
+use crate::ledger::ContentChange;
 use crate::notice::Notice;
 use crate::time::Timestamp;
 use crate::verdict::{ConfigWord, ConnectionWord, Counter, Overlays, Verdict};
@@ -94,6 +95,8 @@ pub struct ControlPlaneView {
     pub worst: Option<NodeRow>,
     /// The last time that the control plane's word reached us.
     pub last_word_at: Option<Timestamp>,
+    /// Nobody sees what its nodes get: it is not known whether its content is whole.
+    pub content_not_watched: bool,
     /// Sources that watch it, with the last fact of each.
     pub sources: Vec<SourceView>,
 }
@@ -134,6 +137,8 @@ pub struct NodeRow {
     pub last_report_estimated: bool,
     /// The source that decided.
     pub source: Option<Source>,
+    /// Since when it runs what a destructive change left; `None` where it does not.
+    pub suspicious_since: Option<Timestamp>,
 }
 
 /// A page of the list of nodes (`/nodes`, `GET /api/v1/nodes`).
@@ -346,6 +351,8 @@ pub struct VersionView {
     pub hashes: Vec<HashView>,
     /// What it is made of, where that was seen.
     pub shape: Option<Shape>,
+    /// How that differs from the version before it whose content was seen.
+    pub change: Option<ContentChange>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread, drawn; `None` where no node reached it.

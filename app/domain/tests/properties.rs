@@ -243,7 +243,7 @@ proptest! {
         let by_state: u32 = ConfigWord::ALL.into_iter().map(|word| tally.config(word)).sum();
         prop_assert_eq!(by_state, sum);
         for control_plane in fleet.control_planes() {
-            let _ = notices(control_plane, verdicts.values().map(|verdict| verdict.config), &policy(), now);
+            let _ = notices(control_plane, verdicts.values().copied(), &policy(), now);
         }
         let _ = fleet.notices(now);
     }
@@ -265,7 +265,7 @@ proptest! {
             }
         }
         for control_plane in fleet.control_planes() {
-            let states: Vec<_> = fleet.assess(&policy, now).map(|(_, _, assessed)| assessed.verdict.config).collect();
+            let states: Vec<_> = fleet.assess(&policy, now).map(|(_, _, assessed)| assessed.verdict).collect();
             let (said, recheck_at) = notices(control_plane, states.iter().copied(), &policy, now);
             let horizon = recheck_at.map_or(400 * DAY, |at| at.since(now) - 1);
             let (again, _) = notices(control_plane, states.iter().copied(), &policy, now.plus(horizon));

@@ -149,7 +149,11 @@ fn control_plane(cp: ControlPlaneView, as_of: Timestamp, links: &Links) -> Vec<V
         vec![at_head],
         furthest,
         vec![cp.last_word_at.map_or_else(|| dim("never"), |at| ago(at, as_of))],
-        vec![dim(if cp.inferred { "inferred from reports" } else { "its own word" })],
+        {
+            let known_by = dim(if cp.inferred { "inferred from reports" } else { "its own word" });
+            let unwatched = cp.content_not_watched.then(|| dim(" · content not watched"));
+            [known_by].into_iter().chain(unwatched).collect()
+        },
     ]
 }
 

@@ -11,7 +11,9 @@ use crate::parts::piece::{self, Names, Piece, dim, hash, link, moment, outside, 
 use crate::words::{absolute, counted, lag, number, share};
 use leptos::prelude::*;
 use tidemark_domain::fact::{ConfigRef, Scope, Shape};
+use tidemark_domain::guard::{Grade, Subject};
 use tidemark_domain::id::CpName;
+use tidemark_domain::ledger::ContentChange;
 use tidemark_domain::verdict::ConnectionWord;
 use tidemark_domain::view::{CohortPropagation, HashView, NodeReach, Propagation, VersionRow, VersionView};
 
@@ -199,7 +201,13 @@ fn made(view: &VersionView, links: &Links) -> Part {
     known.extend(row.no_op.then(|| ("Behaviour", vec![text("a no-op: it changes nothing")])));
     known.extend(row.reverts_to.map(|to| ("Goes back to", vec![link(links.version(&row.control_plane, to), to)])));
     let content = match &view.shape {
-        Some(shape) => entities(shape),
+        Some(shape) => {
+            let say = view.change.as_ref().map_or_else(none, |change| {
+                let before = link(links.version(&row.control_plane, change.before), change.before);
+                paragraph("step", vec![text(graded(change)), before, text(".")])
+            });
+            parts([say, entities(shape, view.change.as_ref())])
+        }
         None => {
             let how = "Its content was not seen. A tap, a shadow node or an announcement would tell.";
             paragraph("step", vec![text(how)])
@@ -208,16 +216,36 @@ fn made(view: &VersionView, links: &Links) -> Part {
     section("made", "What it is", String::new(), parts([pairs("pairs", known), content]))
 }
 
-fn entities(shape: &Shape) -> Part {
-    let extra = [("certificates without SNIs", shape.certificates_without_snis), ("hosts served", shape.hosts_served)];
-    let types = shape.entities.iter().map(|(kind, count)| (kind.as_str(), *count));
-    let total = [("all entities", shape.total())];
-    let rows = types
-        .chain(extra)
-        .chain(total)
-        .map(|(kind, count)| vec![vec![outside(kind)], vec![text(number(count))]])
-        .collect();
-    table("What this version is made of".into(), vec![column("Type", ""), column("Count", "num")], rows)
+/// What the difference from another version is, up to that version's name.
+fn graded(change: &ContentChange) -> &'static str {
+    match (change.grade, change.counts.is_empty()) {
+        (Grade::Harmless, true) => "No count differs from ",
+        (Grade::Harmless, false) => "Nothing was removed since ",
+        (Grade::Notable, _) => "Notable: something was removed since ",
+        (Grade::Destructive, _) => "Part of a destructive change; compared with ",
+    }
+}
+
+/// What it is made of, beside what the version before it was made of where that differs.
+fn entities(shape: &Shape, change: Option<&ContentChange>) -> Part {
+    let counts = change.map(|change| change.counts.as_slice()).unwrap_or_default();
+    let mut kinds: Vec<Subject> = shape.entities.keys().map(|kind| Subject::Type(kind.clone())).collect();
+    let gone = counts.iter().filter(|count| matches!(count.subject, Subject::Type(_)) && count.after == 0);
+    kinds.extend(gone.map(|count| count.subject.clone()).filter(|gone| !kinds.contains(gone)).collect::<Vec<_>>());
+    kinds.extend([Subject::NamedCertificates, Subject::Hosts]);
+    let line = |subject: Subject| {
+        let before = counts.iter().find(|count| count.subject == subject).map(|count| count.before);
+        let before = before.map(|before| strong(number(before))).into_iter().collect();
+        let name = match &subject {
+            Subject::Type(kind) => kind.clone(),
+            Subject::NamedCertificates | Subject::Hosts | Subject::Everything => subject.words(),
+        };
+        vec![vec![outside(name)], vec![text(number(subject.count(shape)))], before]
+    };
+    let mut rows: Vec<_> = kinds.into_iter().map(line).collect();
+    rows.push(vec![vec![outside("all entities")], vec![text(number(shape.total()))], Vec::new()]);
+    let columns = vec![column("Type", ""), column("Count", "num"), column("Before", "num")];
+    table("What this version is made of".into(), columns, rows)
 }
 
 /// What people call it: its hostname, else its id.

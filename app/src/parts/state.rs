@@ -277,11 +277,7 @@ pub const fn overlay_look(overlay: Overlay) -> Look {
         Overlay::RestartUnsafe | Overlay::SuspiciousContent | Overlay::DuplicateId => Tone::Bad,
         Overlay::CertExpiring | Overlay::LicenseExpiring | Overlay::Flapping | Overlay::ClockSkew => Tone::Warn,
         Overlay::PluginStateUnverified | Overlay::SourcesDisagree | Overlay::ServingWhileSilent => Tone::Odd,
-        Overlay::Cached
-        | Overlay::ContentNotWatched
-        | Overlay::CountersMayReset
-        | Overlay::PollOnly
-        | Overlay::FellBackToFullSync => Tone::Mute,
+        Overlay::Cached | Overlay::CountersMayReset | Overlay::PollOnly | Overlay::FellBackToFullSync => Tone::Mute,
     };
     look(Shape::Flag, tone)
 }

@@ -166,6 +166,8 @@ pub struct AnnouncementBody {
     pub shape: Option<ShapeBody>,
     /// Its behaviour digest, in the cohort of `protocol` and `gateway_version`.
     pub digest: Option<String>,
+    /// What it takes away is meant: notable, not destructive. May be said later too.
+    pub intended: Option<bool>,
     /// The cohort of the digest: `v1` or `v2`.
     pub protocol: Option<String>,
     /// The cohort of the digest.
@@ -188,12 +190,12 @@ pub struct RenderingBody {
 /// What a configuration is made of.
 #[derive(ToSchema)]
 pub struct ShapeBody {
-    /// Entities by type; at most 128 types.
-    pub entities: Option<std::collections::BTreeMap<String, u64>>,
+    /// Entities by type; at most 128 types. A type that is left out has none.
+    pub entities: std::collections::BTreeMap<String, u64>,
     /// Certificates that no SNI names.
-    pub certificates_without_snis: Option<u64>,
+    pub certificates_without_snis: u64,
     /// Distinct hosts that routes serve.
-    pub hosts_served: Option<u64>,
+    pub hosts_served: u64,
 }
 
 /// What nodes should run: by hash, by token, or by a hash that is known to render a token.

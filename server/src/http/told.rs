@@ -222,6 +222,7 @@ fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, 
         changeset: changeset.or(of_transaction),
         shape: shape(&mut fields)?,
         digest: fields.parsed("digest")?,
+        intended: fields.flag("intended")?.unwrap_or(false),
     };
     let word =
         Word { replica: fields.parsed("replica")?, scope: scope(&mut fields)?, said: Said::Announced(announced) };
@@ -237,21 +238,26 @@ fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {
     let Some(mut shape) = fields.inner("shape")? else {
         return Ok(None);
     };
-    let count = |value: Option<i64>| value.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-    let certificates_without_snis = count(shape.whole("certificates_without_snis", 0, i64::MAX)?);
-    let hosts_served = count(shape.whole("hosts_served", 0, i64::MAX)?);
-    let entities = match shape.inner("entities")? {
-        None => Vec::new(),
-        Some(entities) => entities.counts()?,
+    let without_snis = shape.whole("certificates_without_snis", 0, i64::MAX)?;
+    let hosts = shape.whole("hosts_served", 0, i64::MAX)?;
+    let entities = shape.inner("entities")?.map(Fields::counts).transpose()?;
+    shape.end()?;
+    // None of something and nothing said of it are not the same: the first may be a disaster (DESIGN 5.11).
+    let required =
+        |name: &str| fields.wrong(&format!("shape.{name}"), "is required: left out, it would say that there is none");
+    let count = |value: Option<i64>, name: &str| {
+        value.and_then(|count| u64::try_from(count).ok()).ok_or_else(|| required(name))
     };
+    let entities = entities.ok_or_else(|| required("entities"))?;
+    let certificates_without_snis = count(without_snis, "certificates_without_snis")?;
+    let hosts_served = count(hosts, "hosts_served")?;
     if entities.len() > Shape::MAX_TYPES {
         let reason = format!("has at most {} types", Shape::MAX_TYPES);
-        return Err(shape.wrong("entities", reason));
+        return Err(fields.wrong("shape.entities", reason));
     }
     if let Some((name, _)) = entities.iter().find(|(name, _)| name.parse::<Line>().is_err() || name.len() > 64) {
-        return Err(shape.wrong(&format!("entities.{name}"), "a type is 1 to 64 characters"));
+        return Err(fields.wrong(&format!("shape.entities.{name}"), "a type is 1 to 64 characters"));
     }
-    shape.end()?;
     Ok(Some(Shape { entities: entities.into_iter().collect(), certificates_without_snis, hosts_served }))
 }
 

@@ -192,6 +192,8 @@ pub struct ControlPlane {
     pub worst: Option<Box<Node>>,
     /// The last time that the control plane's word reached us.
     pub last_word_at: Option<Time>,
+    /// Nobody sees what its nodes get: whether its content is whole is not known.
+    pub content_not_watched: bool,
     /// Sources that watch it.
     pub sources: Vec<SourceState>,
 }
@@ -210,6 +212,7 @@ impl From<view::ControlPlaneView> for ControlPlane {
             counters: counts(control_plane.counters, |counter| counter.word()),
             worst: control_plane.worst.map(|node| Box::new(node.into())),
             last_word_at: time(control_plane.last_word_at),
+            content_not_watched: control_plane.content_not_watched,
             sources: control_plane.sources.into_iter().map(Into::into).collect(),
         }
     }
@@ -336,6 +339,8 @@ pub struct Node {
     pub last_report_estimated: bool,
     /// The source that decided.
     pub source: Option<String>,
+    /// Since when it runs what a destructive change left; null where it does not.
+    pub suspicious_since: Option<Time>,
 }
 
 /// The word inside a state that says how or why.
@@ -374,6 +379,7 @@ impl From<view::NodeRow> for Node {
             last_report_at: time(row.last_report_at),
             last_report_estimated: row.last_report_estimated,
             source: row.source.map(|source| source.word().to_owned()),
+            suspicious_since: time(row.suspicious_since),
         }
     }
 }
@@ -750,6 +756,8 @@ pub struct VersionAnswer {
     pub hashes: Vec<Hash>,
     /// What it is made of, where that was seen.
     pub shape: Option<Shape>,
+    /// How that differs from the version before it whose content was seen.
+    pub change: Option<ContentChange>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread over each cohort; what is final is as it was then.
@@ -767,6 +775,7 @@ impl From<view::VersionView> for VersionAnswer {
                 certificates_without_snis: shape.certificates_without_snis,
                 hosts_served: shape.hosts_served,
             }),
+            change: version.change.map(Into::into),
             propagation: version.propagation.into(),
             cohorts: version.cohorts.into_iter().map(Into::into).collect(),
         }
@@ -810,6 +819,39 @@ impl From<view::HashView> for Hash {
             unproven: hash.unproven,
             nodes: hash.nodes,
         }
+    }
+}
+
+/// How a version's content differs from the version before it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ContentChange {
+    /// The version before it whose content was seen.
+    pub before: u32,
+    /// `harmless`, `notable` (something was removed) or `destructive`.
+    pub grade: String,
+    /// The counts that differ.
+    pub counts: Vec<CountChange>,
+}
+
+/// A count that differs between two versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CountChange {
+    /// An entity type, `certificates_without_snis` or `hosts_served`.
+    pub of: String,
+    /// In the version before.
+    pub before: u64,
+    /// In this one.
+    pub after: u64,
+}
+
+impl From<tidemark_domain::ledger::ContentChange> for ContentChange {
+    fn from(change: tidemark_domain::ledger::ContentChange) -> Self {
+        let counts = change.counts.into_iter().map(|count| CountChange {
+            of: count.subject.name().to_owned(),
+            before: count.before,
+            after: count.after,
+        });
+        Self { before: change.before.number(), grade: change.grade.word().to_owned(), counts: counts.collect() }
     }
 }
 

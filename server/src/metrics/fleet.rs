@@ -129,13 +129,14 @@ impl LagHistogram {
 }
 
 /// Every kind of notice; `word` beside the enum is what the label says.
-const NOTICE_KINDS: [NoticeKind; 6] = [
+const NOTICE_KINDS: [NoticeKind; 7] = [
     NoticeKind::ExpectedMovedWithoutChange,
     NoticeKind::ReplicasRenderDifferently,
     NoticeKind::ControlPlaneDown,
     NoticeKind::DownOrCutOff,
     NoticeKind::Reverted,
     NoticeKind::OneClusterTwoNames,
+    NoticeKind::DestructiveChange,
 ];
 
 pub(crate) struct FleetCollector(pub(crate) Arc<dyn FleetFigures>);
@@ -303,6 +304,7 @@ mod tests {
                 NoticeKind::DownOrCutOff => 3,
                 NoticeKind::Reverted => 4,
                 NoticeKind::OneClusterTwoNames => 5,
+                NoticeKind::DestructiveChange => 6,
             };
             assert_eq!(index, place);
         }

@@ -2,11 +2,12 @@
 
 use crate::board::{ControlPlaneSnapshot, Snapshot};
 use std::collections::HashMap;
-use tidemark_domain::assess::{Assessment, SourceState};
+use tidemark_domain::assess::{Assessment, SourceState, damage};
 use tidemark_domain::common::{Member, common_factor};
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, Scope, SyncStatus};
 use tidemark_domain::fleet::Tally;
+use tidemark_domain::guard::Damage;
 use tidemark_domain::id::{Line, NodeId, Ordinal};
 use tidemark_domain::ledger::{Alias, EnteredBy, Ledger, Version};
 use tidemark_domain::node::Node;
@@ -40,6 +41,7 @@ pub fn node_row(control_plane: &ControlPlaneSnapshot, node: &Node, assessment: &
     let reported = reported(node, assessment);
     let cohort = node.cohort();
     let facts = sentence_facts(control_plane, node, assessment, reported, &cohort, now);
+    let suspicious_since = facts.damage.map(|damage| damage.since);
     NodeRow {
         control_plane: control_plane.name.clone(),
         id: node.id.clone(),
@@ -51,6 +53,7 @@ pub fn node_row(control_plane: &ControlPlaneSnapshot, node: &Node, assessment: &
         last_report_at: node.last_report_at(),
         last_report_estimated: node.last_report_estimated(),
         source: assessment.source,
+        suspicious_since,
     }
 }
 
@@ -89,6 +92,7 @@ fn sentence_facts<'a>(
         withheld_detail: detail,
         uncertain_ms: deciding.map_or(0, |stream| stream.uncertain_ms),
         inferred: ledger.inferred(),
+        damage: damage(node, assessment, ledger),
     }
 }
 
@@ -153,7 +157,7 @@ pub fn fleet_view(snapshot: &Snapshot, as_of: AsOf) -> FleetView {
         now,
     });
     let mut notices: Vec<Notice> = snapshot.control_planes.iter().flat_map(|one| notices(one, now)).collect();
-    notices.extend(snapshot.notices.iter().map(|notice| in_words(notice, None, now)));
+    notices.extend(snapshot.notices.iter().map(|notice| in_words(notice, None, None, now)));
     notices.sort_by(|one, other| {
         (one.severity, one.since, &one.control_plane).cmp(&(other.severity, other.since, &other.control_plane))
     });
@@ -213,19 +217,25 @@ pub fn notices(control_plane: &ControlPlaneSnapshot, now: Timestamp) -> Vec<Noti
     let say = |notice: &Notice| {
         let movement = ledger.movements().iter().find(|movement| movement.at == notice.since);
         let hashes = movement.and_then(|movement| Some((movement.from_config.as_ref()?, &movement.to)));
-        in_words(notice, hashes, now)
+        in_words(notice, hashes, ledger.damage(), now)
     };
     control_plane.notices.iter().map(say).collect()
 }
 
 /// A notice with its sentence.
-fn in_words(notice: &Notice, hashes: Option<(&ConfigRef, &ConfigRef)>, now: Timestamp) -> Notice {
+fn in_words(
+    notice: &Notice,
+    hashes: Option<(&ConfigRef, &ConfigRef)>,
+    damage: Option<Damage<'_>>,
+    now: Timestamp,
+) -> Notice {
     let sentence = notice_sentence(&NoticeFacts {
         control_plane: &notice.control_plane,
         kind: notice.kind,
         severity: notice.severity,
         nodes: notice.nodes,
         hashes,
+        damage,
         since: notice.since,
         now,
     });
@@ -252,6 +262,7 @@ pub fn control_plane_view(control_plane: &ControlPlaneSnapshot, now: Timestamp) 
         counters: counters(&control_plane.tally),
         worst: worst.map(|(node, assessment)| node_row(control_plane, node, assessment, now)),
         last_word_at: ledger.last_word_at(),
+        content_not_watched: !ledger.content_is_watched(now),
         sources: control_plane.sources.iter().map(|state| source_view(state, now)).collect(),
     }
 }
@@ -428,7 +439,8 @@ pub fn version_view(
         as_of,
         row: version_row(control_plane, version),
         hashes: ledger.aliases_of(version.ordinal).map(hash).collect(),
-        shape: version.shape.clone(),
+        shape: version.shape().cloned(),
+        change: control_plane.ledger.content_change(version.ordinal),
         propagation,
         curve,
         cohorts,

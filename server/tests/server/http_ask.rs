@@ -67,6 +67,7 @@ async fn a_node_is_told_in_words_that_stay() {
       "reported": "6de1944179b6c16febb0a724310a4d49",
       "since": "2026-11-20T08:43:57Z",
       "source": "push",
+      "suspicious_since": null,
       "sync_mode": null,
       "version": 9
     }

@@ -316,6 +316,10 @@ async fn a_version_is_announced_with_all_that_is_known_of_it() {
         (json!({"token": "a", "digest": "xyz"}), "digest"),
         (json!({"token": "a", "shape": {"routes": 1}}), "shape.routes"),
         (json!({"token": "a", "shape": {"entities": {"routes": -1}}}), "shape.entities.routes"),
+        (json!({"token": "a", "shape": {"certificates_without_snis": 0, "hosts_served": 0}}), "shape.entities"),
+        (json!({"token": "a", "shape": {"entities": {}, "hosts_served": 0}}), "shape.certificates_without_snis"),
+        (json!({"token": "a", "shape": {"entities": {}, "certificates_without_snis": 0}}), "shape.hosts_served"),
+        (json!({"token": "a", "intended": "yes"}), "intended"),
         (json!({"token": "a b"}), "token"),
         (json!({"token": "a", "hashs": []}), "hashs"),
     ] {

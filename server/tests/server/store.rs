@@ -144,6 +144,7 @@ fn one_of_each() -> Vec<Fact> {
             changeset: Some(line("c")),
             shape: Some(shape.clone()),
             digest: "0123456789abcdef".parse().ok(),
+            intended: true,
         }),
         Said::Frame(Frame {
             config: config(3),

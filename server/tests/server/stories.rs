@@ -224,6 +224,124 @@ async fn g2_twin_it_runs_what_the_others_run() {
     assert_eq!(story.counters().await, counts([("current", 201)]));
 }
 
+/// A configuration that names so many servers by one certificate.
+fn certified(snis: usize) -> Value {
+    let mut table = table(&["/orders"]);
+    let sni =
+        |number: usize| json!({"id": format!("sni-{number}"), "name": format!("c{number}.test"), "certificate": "c"});
+    table["certificates"] = json!([{"id": "c", "cert": "x", "key": "y"}]);
+    table["snis"] = (0..snis).map(sni).collect();
+    table
+}
+
+/// A shadow hears a control plane of which 40 nodes are current, with 1,500 SNIs in version 1.
+async fn guarded() -> Story {
+    let mut story = Story::begin().await;
+    story.shadow_hears("3.9.1", &certified(1_500), &hash(1)).await;
+    let report = json!({"hash": hash(1), "gateway_version": "3.9.1", "protocol": "v1"});
+    story.all_report(names(40), &report).await;
+    story.passes(10 * MINUTE).await;
+    assert_eq!(story.counters().await, counts([("current", 40)]));
+    assert_eq!(story.fleet().await["control_planes"][0]["content_not_watched"], false);
+    story
+}
+
+/// The shadow hears the next version, and all nodes have it a second later.
+async fn next_version(story: &mut Story, number: u32, snis: usize) {
+    story.shadow_hears("3.9.1", &certified(snis), &hash(number)).await;
+    story.passes(SECOND).await;
+    let report = json!({"hash": hash(number), "gateway_version": "3.9.1", "protocol": "v1"});
+    story.all_report(names(40), &report).await;
+}
+
+#[tokio::test]
+async fn g3_a_control_plane_that_loses_its_snis_is_found_while_every_node_is_current() {
+    let mut story = guarded().await;
+    let began_at = story.now();
+    let mut found_at = None;
+    for step in 1..=72_u32 {
+        next_version(&mut story, 1 + step, 1_500 - step as usize * 1_400 / 72).await;
+        assert_eq!(story.counters().await, counts([("current", 40)]), "in perfect sync, at step {step}");
+        let notices = story.notices().await;
+        if found_at.is_none() && !notices.is_empty() {
+            found_at = Some(story.now());
+        }
+        story.passes(4 * SECOND).await;
+    }
+    let found_at = found_at.expect("it is found");
+    assert!(found_at.since(began_at) < MINUTE, "{} ms", found_at.since(began_at));
+    assert_eq!(story.notices().await, said([("destructive_change", "page", 40)]));
+    let sentence = word(&story.fleet().await["notices"][0]["sentence"]);
+    assert!(
+        sentence.starts_with("eu lost 1,400 of 1,500 SNIs since 03:10:00 UTC, after v1; 40 nodes run it."),
+        "{sentence}"
+    );
+
+    // Which nodes run it since when.
+    let marked = story.app.nodes("overlay:suspicious_content").await;
+    assert_eq!(marked.len(), 40);
+    for node in &marked {
+        assert_eq!(node["suspicious_since"], json!(found_at.to_string()), "{node}");
+        says(node, "headline", "runs v73, the head; lost 1,400 of 1,500 SNIs after v1. Next: compare it with v1");
+        says(node, "evidence", "Lost 1,400 of 1,500 SNIs after v1; here since 03:10:");
+    }
+    let version = story.app.get("/api/v1/control-planes/eu/versions/73").await;
+    assert_eq!(version["change"]["grade"], "destructive");
+    assert_eq!(version["change"]["counts"], json!([{"of": "snis", "before": 120, "after": 100}]));
+
+    // It is so after a restart too, and was so then.
+    let while_open = story.now();
+    let mut story = story.restarts().await;
+    assert_eq!(story.notices().await, said([("destructive_change", "page", 40)]));
+    assert_eq!(story.app.nodes("overlay:suspicious_content").await, marked);
+
+    // The counter stops at the revert.
+    story.passes(SECOND).await;
+    next_version(&mut story, 1, 1_500).await;
+    assert_eq!(story.notices().await, []);
+    assert_eq!(story.app.nodes("overlay:suspicious_content").await, Vec::<Value>::new());
+    assert_eq!(story.counters().await, counts([("current", 40)]));
+    let then = story.app.get(&format!("/api/v1/fleet?at={while_open}")).await;
+    assert_eq!(then["notices"][0]["kind"], "destructive_change");
+}
+
+#[tokio::test]
+async fn g3_twin_the_change_is_declared_to_be_meant() {
+    let mut story = guarded().await;
+    next_version(&mut story, 2, 100).await;
+    assert_eq!(story.notices().await, said([("destructive_change", "page", 40)]));
+    story.announces(json!({"key": "clean-up", "hashes": [{"hash": hash(2)}], "intended": true})).await;
+    assert_eq!(story.notices().await, []);
+    assert_eq!(story.app.nodes("overlay:suspicious_content").await, Vec::<Value>::new());
+    let version = story.app.get("/api/v1/control-planes/eu/versions/2").await;
+    assert_eq!(version["change"]["grade"], "notable");
+}
+
+#[tokio::test]
+async fn g4_one_sni_removed_on_purpose_pages_nobody_and_is_seen_in_the_difference() {
+    let mut story = guarded().await;
+    next_version(&mut story, 2, 1_499).await;
+    story.passes(HOUR).await;
+    assert_eq!(story.notices().await, []);
+    assert_eq!(story.app.nodes("overlay:suspicious_content").await, Vec::<Value>::new());
+    let version = story.app.get("/api/v1/control-planes/eu/versions/2").await;
+    assert_eq!((&version["change"]["grade"], &version["change"]["before"]), (&json!("notable"), &json!(1)));
+    assert_eq!(version["change"]["counts"], json!([{"of": "snis", "before": 1_500, "after": 1_499}]));
+    let page = story.app.page("/versions/eu/2").await;
+    assert!(page.contains("Notable: something was removed since"), "{page}");
+    assert!(page.contains("1,500") && page.contains("1,499"), "{page}");
+}
+
+#[tokio::test]
+async fn a_control_plane_whose_content_nobody_sees_says_so() {
+    let mut story = fleet_by_hash_only().await;
+    assert_eq!(story.fleet().await["control_planes"][0]["content_not_watched"], true);
+    assert!(story.app.page("/").await.contains("content not watched"));
+    // Twin: a shadow hears it.
+    story.shadow_hears("3.9.1", &table(&["/orders"]), &hash(1)).await;
+    assert_eq!(story.fleet().await["control_planes"][0]["content_not_watched"], false);
+}
+
 /// A control plane is away for 3 h. Its 40 nodes serve from their cache; two of them restart, and of one of these we
 /// read the Status API.
 async fn g5(cache_was_lost: bool) -> Story {

@@ -319,6 +319,6 @@ impl World {
     pub fn notices(&self) -> Vec<Notice> {
         let verdicts = self.verdicts();
         let counted = verdicts.values().filter(|verdict| verdict.counter().is_some());
-        notices(self.control_plane(), counted.map(|verdict| verdict.config), &self.policy, t(self.now)).0
+        notices(self.control_plane(), counted.copied(), &self.policy, t(self.now)).0
     }
 }

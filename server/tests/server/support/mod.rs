@@ -264,6 +264,7 @@ impl Fixture {
             last_report_at: Some(NOW),
             last_report_estimated: false,
             source: Some(Source::Push),
+            suspicious_since: None,
         }
     }
 
@@ -299,6 +300,7 @@ impl Fixture {
             counters: Self::counters(),
             worst: Some(Self::row("n2")),
             last_word_at: Some(NOW),
+            content_not_watched: true,
             sources: Vec::new(),
         }
     }
@@ -419,6 +421,7 @@ impl FleetApi for Fixture {
             row: Self::version(ordinal.number()),
             hashes: Vec::new(),
             shape: None,
+            change: None,
             propagation: Propagation::default(),
             curve: None,
             cohorts: Vec::new(),
