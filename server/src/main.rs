@@ -13,6 +13,8 @@ use tidemark_server::commands::{self, Ended, Explain, Import, Serve};
 use tidemark_server::config::{Config, Given, LogFormat, unknown_variables};
 use tidemark_server::http::openapi;
 use tidemark_server::run::HeldAt;
+use tidemark_server::simulate::commands as simulate;
+use tidemark_server::simulate::scenario::Telling;
 use tracing_subscriber::EnvFilter;
 
 /// How far each configuration version has reached across the fleet, and which nodes it did not reach.
@@ -75,10 +77,49 @@ enum Command {
         /// The node's id, hostname or address, or CONTROL_PLANE/ID.
         node: String,
     },
+    /// Simulates fleets: stories for tests, drills and load.
+    Simulate {
+        #[command(subcommand)]
+        what: Simulate,
+    },
     /// Prints every setting with its reason, bound, value and origin.
     Config,
     /// Prints the description of the interface (OpenAPI 3.1).
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum Simulate {
+    /// Tells scenarios in virtual time to a Tidemark of their own, and looks whether their claims hold.
+    Check {
+        /// Only the story, or only its twin.
+        #[arg(long, value_name = "story|twin", value_parser = telling)]
+        only: Option<Telling>,
+        /// Another seed than the file's.
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
+        /// Scenario files (TOML).
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Tells a scenario to a running server over REST, as time passes.
+    Run {
+        /// The server; its token is read from TIDEMARK_TOKEN.
+        #[arg(long, value_name = "URL")]
+        to: String,
+        /// Seconds of the story in a second.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        speed: u32,
+        /// Tell the twin.
+        #[arg(long)]
+        twin: bool,
+        /// Another seed than the file's.
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
+        /// A scenario file (TOML).
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// A setting is bad: the exit code that clap has for bad arguments.
@@ -101,6 +142,13 @@ fn main() -> ExitCode {
         },
         Command::Import { to, control_plane, paths } => {
             run(&config.clone(), commands::import(Import { config, to, control_plane, paths }))
+        }
+        Command::Simulate { what: Simulate::Check { only, seed, files } } => {
+            run(&config, simulate::check_files(simulate::Check { files, telling: only, seed }))
+        }
+        Command::Simulate { what: Simulate::Run { to, speed, twin, seed, file } } => {
+            let telling = if twin { Telling::Twin } else { Telling::Story };
+            run(&config, simulate::run(simulate::Run { file, telling, to, speed, seed }))
         }
         Command::Explain { at, node } => run(&config.clone(), async {
             print(&commands::explain(Explain { config, at, node }).await?);
@@ -183,6 +231,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+fn telling(text: &str) -> Result<Telling, String> {
+    [Telling::Story, Telling::Twin]
+        .into_iter()
+        .find(|telling| telling.word() == text)
+        .ok_or_else(|| "expected story or twin".to_owned())
 }
 
 fn held_at(text: &str) -> Result<HeldAt, String> {

@@ -225,7 +225,11 @@ impl Assembler {
         let scope = peer.attributes.cohort();
         let digest: Option<Digest> = offer.digest.to_string().parse().ok();
         let before = self.contents.insert(scope.clone(), Arc::clone(&offer.outline));
-        let difference = before.map(|before| before.difference(&offer.outline));
+        // One configuration for many nodes is one outline.
+        let difference = before.map(|before| match Arc::ptr_eq(&before, &offer.outline) {
+            true => Difference::Equal,
+            false => before.difference(&offer.outline),
+        });
         let content = match (digest, difference) {
             (None, _) => Content::Unknown,
             (Some(digest), Some(Difference::OnlyTemplateFields { paths })) => {

@@ -5,6 +5,8 @@
 
 pub mod check;
 
+pub mod commands;
+
 pub mod estate;
 
 pub mod node;
@@ -12,6 +14,8 @@ pub mod node;
 pub mod plane;
 
 pub mod random;
+
+pub mod rest;
 
 pub mod scenario;
 

@@ -18,6 +18,7 @@ mod journeys_process;
 mod migrations;
 mod propagation;
 mod scenarios;
+mod simulate_rest;
 mod store;
 mod stories;
 mod tidy;
