@@ -79,11 +79,24 @@ scenarios! {
     g19: "g19-plugin-state.toml",
 }
 
+/// The example is the first thing that a reader copies.
+#[tokio::test]
+async fn the_example_in_the_readme_holds() {
+    let text = std::fs::read_to_string(folder().join("README.md")).expect("the readme");
+    let example: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let scenario = Scenario::parse(&example.join("\n")).expect("a good scenario");
+    for telling in [Telling::Story, Telling::Twin] {
+        let told = tell(&scenario, telling, None).await;
+        assert_eq!((told.claims, told.failed), (1, Vec::new()), "{}", telling.word());
+    }
+}
+
 #[test]
 fn every_file_is_told() {
     let mut files: Vec<_> = std::fs::read_dir(folder())
         .expect("the folder of scenarios")
         .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .filter(|name| name.ends_with(".toml"))
         .collect();
     files.sort_unstable();
     assert_eq!(files, FILES);
