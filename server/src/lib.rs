@@ -27,6 +27,8 @@ pub mod explain;
 
 pub mod fixture;
 
+pub mod cluster_tls;
+
 pub mod simulate;
 
 pub mod clock;
