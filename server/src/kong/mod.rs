@@ -5,9 +5,9 @@
 //! of Kong's hybrid mode; a section number follows it.
 //!
 //! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
-//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them; [`admin`], [`status`] and
-//! [`metrics`] read what Kong answers when asked; [`hash`], [`outline`], [`digest`] and [`shape`] say what a
-//! configuration is. [`assemble`] leaves Kong behind: from what was seen to the facts that Tidemark judges by.
+//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those; [`admin`],
+//! [`status`] and [`metrics`] read what Kong answers when asked; [`hash`], [`outline`], [`digest`] and [`shape`] say
+//! what a configuration is. [`assemble`] leaves Kong behind: from what was seen to the facts that Tidemark judges by.
 
 pub mod facts;
 
@@ -18,6 +18,8 @@ pub mod recording;
 pub mod session;
 
 pub mod handshake;
+
+pub mod frame;
 
 pub mod v1;
 

@@ -245,7 +245,7 @@ impl Session {
                 let asked = id.and_then(|id| self.asked.remove(&id));
                 Fact::Answered(Box::new(self.answer(asked, full, &deltas, frame.payload.len(), json_bytes)))
             }
-            Message::NewVersion { version } if !from_node => Fact::Notified { version },
+            Message::NewVersion { version, .. } if !from_node => Fact::Notified { version },
             Message::ValidationError(failure) if from_node => Fact::ApplyFailed(failure),
             Message::Error { code, message } => Fact::CallFailed { by: frame.from, code, message },
             Message::Done | Message::Other { .. } => return None,

@@ -22,7 +22,7 @@ pub enum Message {
     /// The control plane's answer to it.
     Deltas { id: Option<u64>, full: bool, deltas: Vec<Delta> },
     /// The control plane has a new version.
-    NewVersion { version: ConfigHash },
+    NewVersion { id: Option<u64>, version: ConfigHash },
     /// The node could not apply a version.
     ValidationError(Box<ApplyFailure>),
     /// An answer that carries nothing of interest, e.g. `true`.
@@ -30,7 +30,7 @@ pub enum Message {
     /// A call failed.
     Error { code: i64, message: String },
     /// A method that is not about configuration, e.g. `kong.debug.log_level.v1.get_log_level`.
-    Other { method: String },
+    Other { id: Option<u64>, method: String },
 }
 
 /// One change of one entity.
@@ -126,7 +126,7 @@ fn call(method: &str, id: Option<u64>, fields: &Map<String, Value>) -> Result<Me
         }
         "kong.sync.v2.notify_new_version" => {
             let version = namespace(required()?).and_then(|default| version(default.get("new_version")?));
-            Ok(Message::NewVersion { version: version.ok_or("notify_new_version without a version")? })
+            Ok(Message::NewVersion { id, version: version.ok_or("notify_new_version without a version")? })
         }
         "kong.sync.v2.notify_validation_error" => {
             let parameters = required()?;
@@ -135,7 +135,7 @@ fn call(method: &str, id: Option<u64>, fields: &Map<String, Value>) -> Result<Me
             failure.version = parameters.get("version").and_then(version).or(failure.version);
             Ok(Message::ValidationError(Box::new(failure)))
         }
-        other => Ok(Message::Other { method: clip(other, NAME_MAX) }),
+        other => Ok(Message::Other { id, method: clip(other, NAME_MAX) }),
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(plain(&report), Message::GetDelta { id: None, version });
         let notify =
             json!({"id": 0, "method": "kong.sync.v2.notify_new_version", "params": [{"default": {"new_version": 12}}]});
-        assert_eq!(plain(&notify), Message::NewVersion { version });
+        assert_eq!(plain(&notify), Message::NewVersion { id: Some(0), version });
     }
 
     /// `kong-hybrid.md` 2.4, and 3.9's `wipe`.
