@@ -22,3 +22,4 @@ mod simulate_rest;
 mod store;
 mod stories;
 mod tidy;
+mod wire;

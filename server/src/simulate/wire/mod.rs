@@ -1,4 +1,25 @@
-//! The fleet on the wire: data planes that dial, and control planes that accept, over WebSocket and mutual TLS.
+//! The fleet on the wire: data planes that dial, and control planes that accept, over WebSocket and mutual TLS
+//! (`kong-hybrid.md` 1, 2). A genuine Kong is to take them for its own kind.
+//!
+//! Read in this order: [`node`] (what a node is and says), [`data_plane`] (how it lives), [`publishing`] (what a control
+//! plane knows), [`control_plane`] (how it serves nodes). Below them [`upgrade`] and [`websocket`] are one connection, and
+//! [`pace`] is how fast it lives.
+
+pub mod node;
+
+pub mod data_plane;
+
+mod offers;
+
+pub mod publishing;
+
+pub mod table;
+
+pub mod control_plane;
+
+pub mod compatibility;
+
+pub mod records;
 
 pub mod upgrade;
 

@@ -1,0 +1,318 @@
+//! Simulated nodes and control planes meet on the wire, over TCP on 127.0.0.1 and TLS.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tidemark_domain::hash::ConfigHash;
+use tidemark_domain::time::Timestamp;
+use tidemark_server::clock::Clock;
+use tidemark_server::cluster_tls::{ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
+use tidemark_server::kong::facts::{ApplyFailure, PluginVersion};
+use tidemark_server::kong::hash::table_hashes;
+use tidemark_server::simulate::wire::control_plane::{ControlPlane, Settings};
+use tidemark_server::simulate::wire::data_plane::{Conduct, DataPlane, Dialler, Fault, Orders, Seen, Surroundings};
+use tidemark_server::simulate::wire::node::{Node, Profile, SyncMode};
+use tidemark_server::simulate::wire::pace::Pace;
+use tidemark_server::simulate::wire::table::Table;
+use tidemark_server::simulate::wire::websocket::Room;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A minute of Kong's in a second.
+const FAST: f64 = 60.0;
+/// What a machine may take for anything that takes no time.
+const SOON: Duration = Duration::from_secs(30);
+
+fn now() -> Timestamp {
+    Clock::machine().now()
+}
+
+fn pace() -> Pace {
+    Pace::faster(FAST).unwrap()
+}
+
+/// A table that is not only workspaces, with one service of this port.
+fn table(port: u16) -> Map<String, Value> {
+    let table = json!({
+        "_format_version": "3.0",
+        "_transform": false,
+        "workspaces": [{"id": "0dc6f45b-8f8d-40d2-a504-473544ee190b", "name": "default"}],
+        "services": [{"id": "11111111-1111-4111-8111-111111111111", "name": "orders", "host": "x", "port": port}],
+        "plugins": [{"id": "33333333-3333-4333-8333-333333333333", "name": "rate-limiting"}],
+    });
+    table.as_object().unwrap().clone()
+}
+
+fn hash(table: &Map<String, Value>) -> ConfigHash {
+    table_hashes(table).config
+}
+
+/// A control plane on a port of its own.
+struct Running {
+    control_plane: ControlPlane,
+    published: Arc<Table>,
+    address: SocketAddr,
+    stopped: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(settings: Settings, published: Arc<Table>) -> Self {
+        let control_plane = ControlPlane::new(settings, Arc::clone(&published) as _);
+        Self::resume(control_plane, published, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn resume(control_plane: ControlPlane, published: Arc<Table>, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stopped = CancellationToken::new();
+        let task = tokio::spawn({
+            let (control_plane, stopped) = (control_plane.clone(), stopped.clone());
+            async move { control_plane.run(listener, stopped).await }
+        });
+        Self { control_plane, published, address, stopped, task }
+    }
+
+    async fn stop(self) -> (ControlPlane, Arc<Table>, SocketAddr) {
+        self.stopped.cancel();
+        timeout(SOON, self.task).await.expect("it stops").unwrap();
+        (self.control_plane, self.published, self.address)
+    }
+
+    fn status_of(&self, node: &str) -> Option<(&'static str, ConfigHash)> {
+        self.control_plane.records().row(node).map(|row| (row.sync_status, row.hash))
+    }
+}
+
+/// `shared` mode on both sides.
+fn shared() -> (ControlPlaneTls, NodeTls) {
+    let certificate = Throwaway::cluster(now()).unwrap().loaded().unwrap();
+    (
+        ControlPlaneTls::shared(&certificate, TlsVersions::Both).unwrap(),
+        NodeTls::shared(&certificate, TlsVersions::Both).unwrap(),
+    )
+}
+
+fn settings(tls: ControlPlaneTls) -> Settings {
+    Settings { pace: pace(), ..Settings::new(tls, "3.9.3") }
+}
+
+fn surroundings(address: SocketAddr, tls: NodeTls) -> Arc<Surroundings> {
+    let dialler = Dialler { address: address.to_string(), tls };
+    Surroundings::new(dialler, pace(), Room::of(64 << 20))
+}
+
+fn node(id: &str, gateway_version: &str) -> Node {
+    let labels = BTreeMap::from([("region".to_owned(), "eu".to_owned())]);
+    let profile = Profile::bundled(&gateway_version.parse().unwrap(), &labels, SyncMode::V1);
+    Node::new(id, "dp-eu-1", gateway_version, Arc::new(profile)).unwrap()
+}
+
+fn spawn(surroundings: &Arc<Surroundings>, node: Node, conduct: Conduct) -> DataPlane {
+    let orders = Orders { node: Arc::new(node), conduct };
+    DataPlane::spawn(Arc::clone(surroundings), orders, ConfigHash::ZEROS, 1)
+}
+
+/// Waits until a node is seen like this.
+async fn until(node: &DataPlane, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
+    let mut seen = node.seen();
+    let found = timeout(SOON, seen.wait_for(|seen| is_so(seen))).await.map(|found| found.unwrap().clone());
+    found.unwrap_or_else(|_| panic!("{what}: {:?}", node.seen().borrow().clone()))
+}
+
+/// Waits until something is so.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(SOON, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A node against a control plane, from the empty node to the second configuration and past the restart of its control
+/// plane.
+async fn a_node_lives(control_plane: ControlPlaneTls, node_tls: NodeTls) {
+    let running = Running::start(settings(control_plane), Table::new("3.9.3", table(1))).await;
+    let node = spawn(&surroundings(running.address, node_tls), node("n1", "3.9.3"), Conduct::default());
+    until(&node, "the first configuration", |seen| seen.stored == hash(&table(1))).await;
+    eventually("its row", || running.status_of("n1") == Some(("normal", hash(&table(1))))).await;
+    let row = running.control_plane.records().row("n1").unwrap();
+    assert_eq!((row.hostname.as_str(), row.gateway_version.as_str()), ("dp-eu-1", "3.9.3"));
+    assert_eq!((row.ip.to_string().as_str(), row.labels["region"].as_str()), ("127.0.0.1", "eu"));
+    assert!(row.certificate_expires.is_some());
+    running.published.replace(table(2));
+    until(&node, "the second configuration", |seen| seen.stored == hash(&table(2))).await;
+    until(&node, "heartbeats that are answered", |seen| seen.v1.answered > 5).await;
+    let (control_plane, published, address) = running.stop().await;
+    until(&node, "the end of the connection", |seen| !seen.v1.is_open).await;
+    published.replace(table(3));
+    let running = Running::resume(control_plane, published, address).await;
+    let seen = until(&node, "a reconnect", |seen| seen.stored == hash(&table(3))).await;
+    assert_eq!((seen.v1.connects, seen.applied), (2, 3));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn shared_mode_serves_nodes_of_both_versions_of_tls() {
+    for make in [Throwaway::cluster, Throwaway::cluster_of_version_1] {
+        let certificate = make(now()).unwrap().loaded().unwrap();
+        for versions in [TlsVersions::Only12, TlsVersions::Only13] {
+            let control_plane = ControlPlaneTls::shared(&certificate, TlsVersions::Both).unwrap();
+            a_node_lives(control_plane, NodeTls::shared(&certificate, versions).unwrap()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pki_mode_serves_nodes_of_both_versions_of_tls() {
+    let authority = Throwaway::authority(now()).unwrap();
+    let trusted = authority.loaded().unwrap();
+    let control_plane = authority.issue("control_plane.lab.test", true).unwrap().loaded().unwrap();
+    let node = authority.issue("dp1.lab.test", false).unwrap().loaded().unwrap();
+    for versions in [TlsVersions::Only12, TlsVersions::Only13] {
+        let control_plane = ControlPlaneTls::pki(&control_plane, &trusted, TlsVersions::Both).unwrap();
+        let node = NodeTls::pki(&node, &trusted, "control_plane.lab.test", versions).unwrap();
+        a_node_lives(control_plane, node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_gets_no_answer() {
+    let (control_plane, _) = shared();
+    let running = Running::start(settings(control_plane), Table::new("3.9.3", table(1))).await;
+    let (_, stranger) = shared();
+    let node = spawn(&surroundings(running.address, stranger), node("n1", "3.9.3"), Conduct::default());
+    let seen = until(&node, "an attempt", |seen| seen.v1.over.is_some()).await;
+    assert_eq!(seen.v1.connects, 0);
+    running.stop().await;
+}
+
+/// A node that a control plane does not serve, and why.
+async fn is_not_served(node: Node, status: &str, stays_connected: bool) {
+    let (control_plane, node_tls) = shared();
+    let running = Running::start(settings(control_plane), Table::new("3.9.3", table(1))).await;
+    let node = spawn(&surroundings(running.address, node_tls), node, Conduct::default());
+    eventually("its row", || running.status_of("n1").is_some_and(|(said, _)| said == status)).await;
+    if stays_connected {
+        let seen = until(&node, "heartbeats that are answered", |seen| seen.v1.answered > 2).await;
+        assert_eq!((seen.v1.connects, seen.stored), (1, ConfigHash::ZEROS));
+    } else {
+        let seen = until(&node, "attempts", |seen| seen.v1.connects > 2).await;
+        assert_eq!(seen.v1.over.as_deref(), Some("the control plane closed the connection"));
+    }
+    assert_eq!(running.status_of("n1").map(|(_, hash)| hash), Some(ConfigHash::ZEROS));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_not_compatible_is_not_served() {
+    is_not_served(node("n1", "3.10.0"), "kong_version_incompatible", false).await;
+    let with_plugins = |plugins: &[(&str, &str)]| {
+        let plugin = |(name, version): &(&str, &str)| PluginVersion {
+            name: (*name).to_owned(),
+            version: Some((*version).to_owned()),
+        };
+        let plugins: Vec<_> = plugins.iter().map(plugin).collect();
+        let profile = Profile::with_plugins(&plugins, &BTreeMap::new(), SyncMode::V1);
+        Node::new("n1", "dp-eu-1", "3.9.3", Arc::new(profile)).unwrap()
+    };
+    is_not_served(with_plugins(&[("acl", "3.9.3")]), "plugin_set_incompatible", true).await;
+    is_not_served(with_plugins(&[("rate-limiting", "3.10.0")]), "plugin_version_incompatible", true).await;
+}
+
+/// A node that behaves badly, from its start on.
+async fn misbehaving(conduct: Conduct, is_konnect: bool) -> (Running, DataPlane) {
+    let (control_plane, node_tls) = shared();
+    let settings = Settings { is_konnect, ..settings(control_plane) };
+    let running = Running::start(settings, Table::new("3.9.3", table(1))).await;
+    let mut node = node("n1", "3.9.3");
+    node.is_konnect = true;
+    let node = spawn(&surroundings(running.address, node_tls), node, conduct);
+    (running, node)
+}
+
+#[tokio::test]
+async fn faults_have_the_consequences_that_they_have_with_kong() {
+    let faulty = |fault| Conduct { fault: Some(fault), ..Conduct::default() };
+    for fault in [Fault::PingOf(31), Fault::Text] {
+        let (running, node) = misbehaving(faulty(fault), false).await;
+        let seen = until(&node, "reconnects", |seen| seen.v1.connects > 2).await;
+        assert_eq!(seen.v1.over.as_deref(), Some("the control plane closed the connection"), "{fault:?}");
+        running.stop().await;
+    }
+    let (running, node) = misbehaving(faulty(Fault::Silent), false).await;
+    let seen = until(&node, "reconnects", |seen| seen.v1.connects > 1).await;
+    assert_eq!(seen.v1.over.as_deref(), Some("the control plane closed the connection"));
+    running.stop().await;
+    // What the node itself sends is smaller.
+    let (running, node) = misbehaving(faulty(Fault::RefusesAbove(8_000)), false).await;
+    let mut large = table(2);
+    let digits: String = (0..1_000).map(|number| table_hashes(&table(number)).config.to_string()).collect();
+    large["services"][0]["path"] = digits.into();
+    running.published.replace(large);
+    let seen = until(&node, "reconnects", |seen| seen.v1.connects > 2).await;
+    assert!(seen.v1.over.unwrap().starts_with("exceeding max payload len"));
+    running.stop().await;
+    let (running, node) = misbehaving(faulty(Fault::RepeatsTheOld), false).await;
+    let seen = until(&node, "heartbeats", |seen| seen.applied == 1 && seen.v1.answered > 3).await;
+    assert_eq!((seen.v1.connects, seen.stored), (1, ConfigHash::ZEROS));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_applied_is_reported_to_konnect_alone() {
+    let failure = ApplyFailure {
+        version: None,
+        name: Some("configuration reload failed".into()),
+        source: None,
+        message: Some("map full".into()),
+        entities: vec![],
+    };
+    let conduct = Conduct { apply_fails: Some(Arc::new(failure)), ..Conduct::default() };
+    let (running, node) = misbehaving(conduct.clone(), true).await;
+    let seen = until(&node, "heartbeats", |seen| seen.failed == 1 && seen.v1.answered > 3).await;
+    assert_eq!((seen.v1.connects, seen.stored, seen.applied), (1, ConfigHash::ZEROS, 0));
+    node.order(|orders| orders.conduct.apply_fails = None);
+    running.published.replace(table(2));
+    until(&node, "the next configuration", |seen| seen.stored == hash(&table(2))).await;
+    running.stop().await;
+    let (running, node) = misbehaving(conduct, false).await;
+    until(&node, "Kong's own control plane ends the connection", |seen| seen.v1.connects > 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_stops_keeps_its_cache() {
+    let (running, node) = misbehaving(Conduct::default(), false).await;
+    until(&node, "the configuration", |seen| seen.stored == hash(&table(1))).await;
+    node.order(|orders| orders.conduct.is_running = false);
+    until(&node, "no connection", |seen| !seen.v1.is_open).await;
+    node.order(|orders| {
+        orders.conduct.is_running = true;
+        orders.node = Arc::new(Node { hostname: "renamed".into(), ..(*orders.node).clone() });
+    });
+    until(&node, "a connection", |seen| seen.v1.connects == 2).await;
+    let renamed = || running.control_plane.records().row("n1").is_some_and(|row| row.hostname == "renamed");
+    eventually("the new name in its row", renamed).await;
+    let seen = until(&node, "the same configuration again", |seen| seen.applied == 2).await;
+    assert_eq!(seen.stored, hash(&table(1)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_change_waits_and_takes_the_others_with_it() {
+    let (running, node) = misbehaving(Conduct::default(), false).await;
+    until(&node, "the first configuration", |seen| seen.stored == hash(&table(1))).await;
+    for port in 2..=50 {
+        running.published.replace(table(port));
+    }
+    let seen = until(&node, "the last configuration", |seen| seen.stored == hash(&table(50))).await;
+    assert!(seen.applied <= 4, "{} configurations for 50 changes", seen.applied);
+    running.stop().await;
+}
