@@ -4,6 +4,7 @@
 //! comparison with time goes through [`Horizon`], which remembers the next moment at which the answer could change by
 //! time alone: who keeps answers in memory looks again then, and not before.
 
+use crate::delays::poll_only;
 use crate::fact::{ConfigRef, Scope, Source, SyncMode, SyncStatus};
 use crate::guard::Damage;
 use crate::id::Ordinal;
@@ -518,8 +519,6 @@ fn overlays(
     let cert_expiring = ends_soon(attributes.certificate_expires_at);
     let license_expiring = ends_soon(attributes.license_expires_at);
     let license_ended = attributes.license_expires_at.is_some_and(|at| horizon.past(at));
-    let polled = |stream: &Stream| matches!(stream.source, Source::AdminApi | Source::Konnect);
-    let poll_only = !node.streams.is_empty() && node.streams.iter().all(polled);
     let served_at = node.streams.iter().find(|stream| stream.source == Source::AccessLog).map(|stream| stream.last_at);
     let heard = connectivity.word() == ConnectionWord::Connected;
     let serving =
@@ -528,7 +527,7 @@ fn overlays(
         .with_if(cached, Overlay::Cached)
         .with_if(cached && license_ended, Overlay::RestartUnsafe)
         .with_if(destroyed, Overlay::SuspiciousContent)
-        .with_if(poll_only, Overlay::PollOnly)
+        .with_if(poll_only(&node.delays).is_some(), Overlay::PollOnly)
         .with_if(attributes.sync_mode == Some(SyncMode::FellBack), Overlay::FellBackToFullSync)
         .with_if(cert_expiring, Overlay::CertExpiring)
         .with_if(license_expiring, Overlay::LicenseExpiring)

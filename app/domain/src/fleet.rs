@@ -6,7 +6,8 @@
 //! do, DESIGN 5.1); what it returns is stored beside its cause, and therefore never made twice.
 
 use crate::assess::{Assessment, Known, SourceState, assess};
-use crate::fact::{ConfigRef, Declaration, Fact, Listening, Said, Scope, Source, What, Word};
+use crate::delays::{Spreads, remember};
+use crate::fact::{ConfigRef, Declaration, Fact, Frame, Listening, Protocol, Said, Scope, Source, What, Word};
 use crate::id::{CpName, Line, NodeId};
 use crate::ledger::{Ledger, MovementEnd};
 use crate::node::{Node, Stream};
@@ -38,6 +39,8 @@ pub struct ControlPlane {
     pub declared: bool,
     /// The first fact about it.
     pub first_fact_at: Timestamp,
+    /// How soon its nodes learned of its last changes.
+    spreads: Spreads,
     nodes: Vec<Arc<Node>>,
     #[serde(skip)]
     places: HashMap<NodeId, u32>,
@@ -73,6 +76,7 @@ impl ControlPlane {
             was_down: None,
             declared: false,
             first_fact_at: at,
+            spreads: Spreads::default(),
             nodes: Vec::new(),
             places: HashMap::new(),
             machines: HashMap::new(),
@@ -188,6 +192,7 @@ impl ControlPlane {
                 if self.ledger.head().map(|head| head.ordinal) != head_before {
                     self.date_back_head(policy);
                 }
+                self.offered(at, fact.source, word);
                 Touched::All
             }
             What::Read => {
@@ -223,6 +228,20 @@ impl ControlPlane {
                 }
                 Touched::Node(place)
             }
+        }
+    }
+
+    /// A node that asked what is new was answered: that is when it learned of it. By v1 nobody asks.
+    fn offered(&mut self, at: Timestamp, source: Source, word: &Word) {
+        let Said::Frame(Frame { offered_to: Some(node), .. }) = &word.said else { return };
+        let Some(place) = self.places.get(node).copied().filter(|_| word.scope.protocol == Some(Protocol::V2)) else {
+            return;
+        };
+        let node = usize::try_from(place).ok().and_then(|place| self.nodes.get(place));
+        let learned = node.and_then(|node| node.learns(at, source, &self.ledger));
+        let delay = learned.and_then(|(changeset, published_at)| self.spreads.count(changeset, published_at, at));
+        if let (Some(delay), Some(node)) = (delay, self.node_mut(place)) {
+            remember(&mut node.delays, delay);
         }
     }
 

@@ -478,6 +478,15 @@ impl Ledger {
         })
     }
 
+    /// The oldest behaviour-changing version that a node with this one misses.
+    #[must_use]
+    pub fn first_missed(&self, ordinal: Ordinal) -> Option<&Version> {
+        let (rank, head_rank) = (self.rank_of(ordinal), self.rank_of(self.head?));
+        let next = self.changing.partition_point(|change| change.rank <= rank);
+        let missed = self.changing.get(next).filter(|change| change.rank <= head_rank)?;
+        self.at_rank(missed.rank)
+    }
+
     /// Whether the revert of this number went back to a version before `rank`.
     fn goes_below(&self, nth: u32, rank: u32) -> bool {
         let place = self.changing.partition_point(|change| change.reverts <= nth);

@@ -4,7 +4,7 @@
 //! for a given moment. There is no clock, no I/O and no framework here: `now` is always an argument.
 //!
 //! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`guard`],
-//! [`ledger`], [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
+//! [`ledger`], [`delays`], [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
 //! [`drawing`], [`view`]).
 
 pub mod time;
@@ -22,6 +22,8 @@ pub mod policy;
 pub mod guard;
 
 pub mod ledger;
+
+pub mod delays;
 
 pub mod node;
 

@@ -2,6 +2,7 @@
 //! it. Folding is insensitive to repeats: only the first and the last of a run of equal reports matter, where the last
 //! one is marked as going on from the first ([`Report::continues`]).
 
+use crate::delays::Delay;
 use crate::fact::{
     ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Report, Scope, Source, SyncStatus,
 };
@@ -111,6 +112,8 @@ pub struct Node {
     pub ever_configured: bool,
     /// It was first heard, or came back, while its control plane was away.
     pub started_without_control_plane: bool,
+    /// How soon it learned of the last changes, where that says something ([`crate::delays`]).
+    pub delays: Vec<Delay>,
     /// Other machines under this id.
     pub twins: Vec<Twin>,
     /// A person took it out of the counts.
@@ -136,6 +139,7 @@ impl Node {
             clock_skew_ms: None,
             ever_configured: false,
             started_without_control_plane: false,
+            delays: Vec::new(),
             twins: Vec::new(),
             retired_at: None,
             replaced_at: None,
@@ -231,6 +235,18 @@ impl Node {
             stream.run = theirs;
         }
         self.twins.push(Twin { attributes: self.attributes.clone(), run, last_at, alternations });
+    }
+
+    /// Since when it misses what it is offered now, if it was connected all that time: the changeset, and its publication.
+    #[must_use]
+    pub fn learns(&self, at: Timestamp, source: Source, ledger: &Ledger) -> Option<(Ordinal, Timestamp)> {
+        let link = self.link.as_ref().filter(|link| link.closed_at.is_none())?;
+        let stream = self.streams.iter().find(|stream| stream.source == source)?;
+        let running = stream.version(&self.cohort(), ledger, at)?;
+        let missed = ledger.first_missed(running)?;
+        let connected = link.opened_at.is_some_and(|opened_at| opened_at <= missed.published_at);
+        let is_new = self.delays.last().is_none_or(|delay| delay.changeset != missed.changeset);
+        (connected && is_new).then_some((missed.changeset, missed.published_at))
     }
 
     /// What tells that another id is the same machine: its hostname, else its address (DESIGN 5.10).

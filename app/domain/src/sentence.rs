@@ -7,6 +7,7 @@
 //! is not heard. No next step is a restart.
 
 use crate::common::PAIR;
+use crate::delays::PollOnly;
 use crate::fact::{ApplyFailure, ConfigRef, Source, WithheldReason};
 use crate::guard::{Damage, Subject};
 use crate::id::{CpName, Ordinal};
@@ -56,6 +57,8 @@ pub struct Facts<'a> {
     pub inferred: bool,
     /// What a destructive change took from what it runs.
     pub damage: Option<Damage<'a>>,
+    /// The proof that it learns of changes by its own poll only.
+    pub poll_only: Option<PollOnly>,
 }
 
 /// The answer in words: state, age, cause, next step; at most [`CHARS_MAX`] characters.
@@ -583,6 +586,15 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
             format!(" {briefly}."),
         ];
         clauses.push(Clause::may_be(1, forms));
+    }
+    if let Some(PollOnly { changes, least_ms, most_ms }) = facts.poll_only {
+        let [least, most] = [least_ms, most_ms].map(|ms| ms.div_ceil(1_000));
+        let forms = vec![
+            format!(" Learned of the last {changes} changes after {least} to {most} s, others within 2 s."),
+            format!(" Learned of {changes} changes after {least} to {most} s, others within 2 s."),
+            format!(" Learns of changes after {least} to {most} s."),
+        ];
+        clauses.push(Clause::may_be(2, forms));
     }
     // Outside words are said as a whole or not at all.
     if let (ConfigState::Rejected { .. }, Some(failure)) = (facts.verdict.config, facts.failure) {
@@ -1290,6 +1302,7 @@ mod tests {
             uncertain_ms: 0,
             inferred: false,
             damage: None,
+            poll_only: None,
         })
     }
 
@@ -1503,6 +1516,10 @@ mod tests {
             line(withheld, &|_| {}),
             line(rejected, &|_| {}),
             line(own, &|_| {}),
+            line(alias, &|facts| {
+                (facts.expected, facts.source) = (facts.reported, Some(Source::Tap));
+                facts.poll_only = Some(PollOnly { changes: 8, least_ms: 3_900, most_ms: 29_000 });
+            }),
             example(verdict(heard, zero, Overlays::NONE), |facts| {
                 evidence(&Facts { reported: Some(&zeros), ..*facts })
             }),
@@ -1523,6 +1540,7 @@ mod tests {
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.2 the control plane withholds.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. The node says: in 'protocols': expected one of http, https.",
             "Reports e64b0f1d…1e4f40, not in the ledger; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.6 not in the ledger.",
+            "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by tap. Learned of the last 8 changes after 4 to 29 s, others within 2 s.",
             "Reports zeros, no configuration; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.4 zeros without proof of emptiness.",
             "Reports release-2026…candidate-7, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.5 behind.",
             "No report yet; the head is v41. Rule 4.1 no facts.",
@@ -1683,6 +1701,7 @@ mod tests {
         let none = ApplyFailure { entity: None, field: None, ..all.clone() };
         let overlays = Overlay::ALL.into_iter().fold(Overlays::NONE, Overlays::with);
         let worst = loss(Subject::Type(wide.clone()), u64::MAX);
+        let poll_only = Some(PollOnly { changes: u32::MAX, least_ms: u32::MAX, most_ms: u32::MAX });
         let damage = Damage { loss: &worst, lost: u64::MAX - 1, last_good: Ordinal::new(u32::MAX), since: NOW };
         for (since, now) in
             [(first, last), (last, first), (ago(DAY), NOW), (NOW, NOW), (ago(59 * MINUTE + 59 * SECOND), NOW)]
@@ -1711,6 +1730,7 @@ mod tests {
                                     uncertain_ms: u32::MAX,
                                     inferred: true,
                                     damage: at.map(|since| Damage { since, ..damage }),
+                                    poll_only,
                                 };
                                 check_line(&headline_clauses(&facts));
                                 check_line(&evidence_clauses(&facts));
@@ -1794,6 +1814,7 @@ mod tests {
                 uncertain_ms: one,
                 inferred: bits & 16 == 0,
                 damage: (bits & 32 == 0).then_some(damage),
+                poll_only: (bits & 64 == 0).then_some(PollOnly { changes: one, least_ms: other, most_ms: behind }),
             };
             check_line(&headline_clauses(&facts));
             check_line(&evidence_clauses(&facts));

@@ -540,7 +540,7 @@ pub enum Overlay {
     PluginStateUnverified,
     /// Local counters may reset at a sync.
     CountersMayReset,
-    /// All that is known of it comes from polls.
+    /// It learns of changes by its own poll only, never by the push ([`crate::delays`]).
     PollOnly,
     /// Deltas were asked for, the whole came.
     FellBackToFullSync,

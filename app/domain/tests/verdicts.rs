@@ -591,13 +591,6 @@ fn overlays_have_two_sides() {
         false,
     );
 
-    // Polls only.
-    let mut polled = World::new();
-    polled.report(Source::AdminApi, Report::of(node_id("node"), config("a")));
-    overlay(&polled, 0, Overlay::PollOnly, true);
-    polled.ping("node", "a");
-    overlay(&polled, 0, Overlay::PollOnly, false);
-
     // Comes and goes: six openings within an hour.
     let mut flapping = one_report();
     for opening in 0..6 {

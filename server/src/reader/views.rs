@@ -4,6 +4,7 @@ use crate::board::{ControlPlaneSnapshot, Snapshot};
 use std::collections::HashMap;
 use tidemark_domain::assess::{Assessment, SourceState, damage};
 use tidemark_domain::common::{Member, common_factor};
+use tidemark_domain::delays::poll_only;
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, Scope, SyncStatus};
 use tidemark_domain::fleet::Tally;
@@ -93,6 +94,7 @@ fn sentence_facts<'a>(
         uncertain_ms: deciding.map_or(0, |stream| stream.uncertain_ms),
         inferred: ledger.inferred(),
         damage: damage(node, assessment, ledger),
+        poll_only: poll_only(&node.delays),
     }
 }
 
