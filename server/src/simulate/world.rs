@@ -181,6 +181,11 @@ impl World {
         &self.planes
     }
 
+    /// The same, to be asked what only a control plane in hand answers, such as what it renders.
+    pub fn planes_mut(&mut self) -> &mut [Plane] {
+        &mut self.planes
+    }
+
     /// When Tidemark itself restarts, and how long it is away.
     #[must_use]
     pub fn restarts(&self) -> Vec<(Timestamp, Span)> {
