@@ -12,10 +12,11 @@ use tidemark_server::clock::Clock;
 use tidemark_server::cluster_tls::{ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
 use tidemark_server::kong::facts::{ApplyFailure, PluginVersion};
 use tidemark_server::kong::hash::table_hashes;
-use tidemark_server::simulate::wire::control_plane::{ControlPlane, Settings};
+use tidemark_server::simulate::wire::control_plane::{ControlPlane, Rpc, Settings};
 use tidemark_server::simulate::wire::data_plane::{Conduct, DataPlane, Dialler, Fault, Orders, Seen, Surroundings};
-use tidemark_server::simulate::wire::node::{Node, Profile, SyncMode};
+use tidemark_server::simulate::wire::node::{Flavour, Node, Profile, SyncMode};
 use tidemark_server::simulate::wire::pace::Pace;
+use tidemark_server::simulate::wire::publishing::slot;
 use tidemark_server::simulate::wire::table::Table;
 use tidemark_server::simulate::wire::websocket::Room;
 use tokio::net::TcpListener;
@@ -148,7 +149,7 @@ async fn a_node_lives(control_plane: ControlPlaneTls, node_tls: NodeTls) {
     assert!(row.certificate_expires.is_some());
     running.published.replace(table(2));
     until(&node, "the second configuration", |seen| seen.stored == hash(&table(2))).await;
-    until(&node, "heartbeats that are answered", |seen| seen.v1.answered > 5).await;
+    until(&node, "heartbeats that are answered", |seen| seen.v1.answered > 3).await;
     let (control_plane, published, address) = running.stop().await;
     until(&node, "the end of the connection", |seen| !seen.v1.is_open).await;
     published.replace(table(3));
@@ -314,5 +315,116 @@ async fn a_second_change_waits_and_takes_the_others_with_it() {
     }
     let seen = until(&node, "the last configuration", |seen| seen.stored == hash(&table(50))).await;
     assert!(seen.applied <= 4, "{} configurations for 50 changes", seen.applied);
+    running.stop().await;
+}
+
+/// A control plane with RPC and a node that wants it.
+async fn with_rpc(rpc: Option<Rpc>, sync: SyncMode, gateway_version: &str) -> (Running, DataPlane) {
+    let (control_plane, node_tls) = shared();
+    let settings = Settings { rpc, ..settings(control_plane) };
+    let running = Running::start(settings, Table::new("3.9.3", table(1))).await;
+    let node = Node { sync, ..node("n1", gateway_version) };
+    let node = spawn(&surroundings(running.address, node_tls), node, Conduct::default());
+    (running, node)
+}
+
+const FLAVOURS: [Flavour; 2] = [Flavour::Integers, Flavour::Tokens];
+
+fn syncing(flavour: Flavour) -> Option<Rpc> {
+    Some(Rpc { flavour, syncs: true })
+}
+
+#[tokio::test]
+async fn v2_syncs_versions_as_they_come() {
+    for flavour in FLAVOURS {
+        let (running, node) = with_rpc(syncing(flavour), SyncMode::V2(flavour), "3.9.3").await;
+        until(&node, "the first sync", |seen| seen.stored == slot(flavour, 0) && seen.applied > 0).await;
+        for version in 1..=5 {
+            running.published.replace(table(version));
+            let expected = slot(flavour, u64::from(version));
+            until(&node, "a version", |seen| seen.stored == expected).await;
+            eventually("its row", || running.status_of("n1") == Some(("normal", expected))).await;
+        }
+        let row = running.control_plane.records().row("n1").unwrap();
+        assert_eq!((row.hostname.as_str(), row.capabilities), ("n1", vec!["kong.sync.v2".to_owned()]));
+        let seen = until(&node, "more questions", |seen| seen.v2.answered > 8).await;
+        assert_eq!((seen.v2.connects, seen.v1.connects), (1, 0), "no v1 beside it");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn v2_gets_everything_where_deltas_are_too_many() {
+    let (running, node) = with_rpc(syncing(Flavour::Integers), SyncMode::V2(Flavour::Integers), "3.9.3").await;
+    until(&node, "the first sync", |seen| seen.applied > 0).await;
+    running.published.replace(table(1));
+    until(&node, "a delta", |seen| seen.stored == slot(Flavour::Integers, 1)).await;
+    node.order(|orders| orders.conduct.is_running = false);
+    until(&node, "no connection", |seen| !seen.v2.is_open).await;
+    for port in 0..600 {
+        running.published.replace(table(port));
+    }
+    node.order(|orders| orders.conduct.is_running = true);
+    until(&node, "the newest", |seen| seen.stored == slot(Flavour::Integers, 601)).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn v2_keeps_its_version_where_it_cannot_apply() {
+    for flavour in FLAVOURS {
+        let (running, node) = with_rpc(syncing(flavour), SyncMode::V2(flavour), "3.9.3").await;
+        until(&node, "the first sync", |seen| seen.applied > 0).await;
+        running.published.replace(table(1));
+        until(&node, "a version", |seen| seen.stored == slot(flavour, 1)).await;
+        let failure =
+            ApplyFailure { version: None, name: None, source: None, message: Some("invalid".into()), entities: vec![] };
+        node.order(|orders| orders.conduct.apply_fails = Some(Arc::new(failure)));
+        running.published.replace(table(2));
+        let seen = until(&node, "failures", |seen| seen.failed > 1).await;
+        assert_eq!((seen.stored, seen.v2.connects), (slot(flavour, 1), 1));
+        assert_eq!(running.status_of("n1"), Some(("normal", slot(flavour, 1))));
+        node.order(|orders| orders.conduct.apply_fails = None);
+        until(&node, "the version after all", |seen| seen.stored == slot(flavour, 2)).await;
+        running.stop().await;
+    }
+}
+
+/// `kong-hybrid.md` 2.1.
+#[tokio::test]
+async fn v1_runs_beside_v2_where_the_sync_is_not_offered_and_only_there() {
+    let want = SyncMode::V2(Flavour::Integers);
+    let off = Some(Rpc { flavour: Flavour::Integers, syncs: false });
+    for (rpc, sync, gateway_version) in [
+        (off, want, "3.9.3"),
+        // Lower than its control plane.
+        (syncing(Flavour::Integers), want, "3.9.2"),
+        (syncing(Flavour::Integers), SyncMode::V1WithRpc, "3.9.3"),
+    ] {
+        let (running, node) = with_rpc(rpc, sync, gateway_version).await;
+        let both = |seen: &Seen| seen.stored == hash(&table(1)) && seen.v2.is_open && seen.v1.is_open;
+        let seen = until(&node, "both connections", both).await;
+        assert_eq!(seen.v2.sent, 0, "it asks nothing");
+        running.stop().await;
+    }
+    let (running, node) = with_rpc(None, want, "3.9.3").await;
+    let seen = until(&node, "an attempt", |seen| seen.v2.over.is_some()).await;
+    assert_eq!(seen.v2.over.as_deref(), Some("unexpected HTTP response code: 404"));
+    assert_eq!((seen.v1.connects, seen.v2.connects), (0, 0), "it does not fall back");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn two_nodes_of_one_id_share_a_row() {
+    let (control_plane, node_tls) = shared();
+    let running = Running::start(settings(control_plane), Table::new("3.9.3", table(1))).await;
+    let surroundings = surroundings(running.address, node_tls);
+    let failing = Conduct { fault: Some(Fault::RepeatsTheOld), ..Conduct::default() };
+    let one = spawn(&surroundings, node("n1", "3.9.3"), Conduct::default());
+    let other = spawn(&surroundings, node("n1", "3.9.3"), failing);
+    until(&one, "the configuration", |seen| seen.stored == hash(&table(1))).await;
+    until(&other, "heartbeats", |seen| seen.v1.answered > 2).await;
+    let row = || running.status_of("n1").map(|(_, hash)| hash);
+    eventually("the one", || row() == Some(hash(&table(1)))).await;
+    eventually("the other", || row() == Some(ConfigHash::ZEROS)).await;
     running.stop().await;
 }

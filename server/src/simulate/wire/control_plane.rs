@@ -18,6 +18,7 @@ use crate::kong::facts::{Dialled, Introduction, Protocol, SyncStatus};
 use crate::kong::frame::PAYLOAD_MAX;
 use crate::kong::session::Opcode;
 use crate::kong::v1::{self, FromNode};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -82,6 +83,8 @@ pub(super) struct Inner {
     pub records: Arc<Records>,
     /// What was pushed last; `None` where it may be out of date.
     exported: watch::Sender<Option<Arc<dyn Export>>>,
+    /// What nodes of v2 get that need everything, and at which version.
+    pub synced: Mutex<Option<(u64, Arc<dyn Export>)>>,
     /// Connections of v1 that are served.
     served: AtomicUsize,
     counts: Counts,
@@ -152,6 +155,7 @@ impl ControlPlane {
             publishing,
             records: Arc::default(),
             exported: watch::channel(None).0,
+            synced: Mutex::new(None),
             served: AtomicUsize::new(0),
             counts: Counts::default(),
             // Nodes send little: the room is for the few that introduce themselves with large frames at once.
@@ -162,6 +166,9 @@ impl ControlPlane {
     /// Accepts and serves nodes until it is stopped. Then every connection ends without a word, as those of a process
     /// that stops do. The rows stay, as a database's do: a control plane may run again.
     pub async fn run(&self, listener: TcpListener, stopped: CancellationToken) {
+        // A process that starts has exported nothing yet.
+        self.0.exported.send_replace(None);
+        *self.0.synced.lock() = None;
         let places = Arc::new(Semaphore::new(self.0.settings.connections_max));
         let tasks = TaskTracker::new();
         let pushing = tokio::spawn(stopped.clone().run_until_cancelled_owned(Arc::clone(&self.0).push()));
@@ -253,7 +260,11 @@ impl ControlPlane {
                 self.0.counts.accepted.fetch_add(1, Ordering::Relaxed);
                 let Err(over) = match dialled.protocol {
                     Protocol::V1 => self.0.v1(&mut socket, dialled, peer, ip).await,
-                    Protocol::V2 => return,
+                    Protocol::V2 => match settings.rpc {
+                        Some(rpc) => self.0.v2(&mut socket, rpc, peer, ip).await,
+                        // Answered 404 above.
+                        None => return,
+                    },
                 };
                 tracing::debug!(%ip, %over, "the connection of a node is over");
                 // Kong sends a close frame on every way out that leaves it a connection to send it on.
@@ -274,6 +285,10 @@ impl ControlPlane {
 }
 
 impl Inner {
+    pub(super) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     async fn v1<S>(
         &self,
         socket: &mut WebSocket<S>,

@@ -15,6 +15,7 @@ use crate::kong::session::Opcode;
 use futures::future::BoxFuture;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -157,6 +158,8 @@ pub(super) enum Over {
     Closed,
     #[error("did not receive a frame from the control plane within 45 seconds")]
     Silence,
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// The life of one node.
@@ -251,17 +254,38 @@ impl Life {
         let sync = self.orders.borrow().node.sync;
         match sync {
             SyncMode::V1 => self.v1().await,
-            SyncMode::V1WithRpc | SyncMode::V2(_) => self.v1().await,
+            SyncMode::V1WithRpc => {
+                let mut beside = self.fork();
+                let lacks_sync = watch::channel(false).0;
+                tokio::join!(self.v1(), beside.v2(None, &lacks_sync));
+            }
+            SyncMode::V2(flavour) => {
+                let (lacks_sync, mut is_told) = watch::channel(false);
+                let mut beside = self.fork();
+                // Once told, for ever: Kong does not close v1 again.
+                let v1 = async {
+                    if is_told.wait_for(|lacks_sync| *lacks_sync).await.is_ok() {
+                        beside.v1().await;
+                    }
+                };
+                tokio::join!(self.v2(Some(flavour), &lacks_sync), v1);
+            }
         }
+    }
+
+    /// The same node for a second connection, with other chances.
+    fn fork(&mut self) -> Self {
+        Self { random: Pcg32::seed_from_u64(self.random.random()), ..self.clone() }
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.surroundings.pace
     }
 
     /// One connection of v1 after the other.
     async fn v1(&mut self) {
         loop {
-            let over = match self.v1_once().await {
-                Ok(never) => match never {},
-                Err(over) => over,
-            };
+            let Err(over) = self.v1_once().await;
             self.seen.send_modify(|seen| {
                 seen.v1.is_open = false;
                 seen.v1.over = Some(over.to_string());
@@ -296,7 +320,7 @@ impl Life {
         timeout(HANDSHAKE_MAX, attempt).await.map_err(|_| Over::NoConnectionInTime)?
     }
 
-    async fn v1_once(&mut self) -> Result<std::convert::Infallible, Over> {
+    async fn v1_once(&mut self) -> Result<Infallible, Over> {
         let node = Arc::clone(&self.orders.borrow_and_update().node);
         let mut socket = self.dial(&node, false).await?;
         self.seen.send_modify(|seen| {
@@ -373,8 +397,8 @@ impl Life {
     pub(super) async fn part(
         &self,
         socket: &mut WebSocket<Box<dyn Transport>>,
-        over: Result<std::convert::Infallible, Over>,
-    ) -> Result<std::convert::Infallible, Over> {
+        over: Result<Infallible, Over>,
+    ) -> Result<Infallible, Over> {
         if matches!(over, Err(Over::Closed | Over::Silence)) && self.fault() != Some(Fault::Silent) {
             // Over either way; a peer that does not read is left alone.
             let _ = timeout(HANDSHAKE_MAX, socket.close()).await;

@@ -2,12 +2,14 @@
 //! (`kong-hybrid.md` 1, 2). A genuine Kong is to take them for its own kind.
 //!
 //! Read in this order: [`node`] (what a node is and says), [`data_plane`] (how it lives), [`publishing`] (what a control
-//! plane knows), [`control_plane`] (how it serves nodes). Below them [`upgrade`] and [`websocket`] are one connection, and
-//! [`pace`] is how fast it lives.
+//! plane knows), [`control_plane`] (how it serves nodes). Below them [`rpc`] is what both sides of v2 share, [`upgrade`] and [`websocket`]
+//! are one connection, and [`pace`] is how fast it lives.
 
 pub mod node;
 
 pub mod data_plane;
+
+mod data_plane_v2;
 
 mod offers;
 
@@ -17,9 +19,13 @@ pub mod table;
 
 pub mod control_plane;
 
+mod control_plane_v2;
+
 pub mod compatibility;
 
 pub mod records;
+
+mod rpc;
 
 pub mod upgrade;
 

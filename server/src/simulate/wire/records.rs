@@ -60,10 +60,10 @@ impl Records {
         self.0.lock().get(node_id).cloned()
     }
 
-    /// Node ids after one, in their order, at most so many.
+    /// Whether the row of a node is among the first so many, by id.
     #[must_use]
-    pub fn ids(&self, most: usize) -> Vec<Arc<str>> {
-        self.0.lock().keys().take(most).cloned().collect()
+    pub fn is_among_first(&self, node_id: &str, most: usize) -> bool {
+        self.0.lock().keys().take(most).any(|id| **id == *node_id)
     }
 
     /// `GET /clustering/data-planes`: a page of `size` rows after an id.
