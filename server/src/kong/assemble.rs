@@ -11,7 +11,7 @@ use super::facts::{
 use super::metrics::Exposition;
 use super::outline::{Difference, Outline};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tidemark_domain::fact::{
     self, Attributes, ConfigRef, Connection, ConnectionEvent, Content, Fact, Frame, Report, Said, Scope, Shape, Source,
@@ -34,6 +34,8 @@ const PATHS_MAX: usize = 32;
 /// Who is on a connection.
 #[derive(Clone, Debug, Default)]
 struct Peer {
+    /// Its place among all connections.
+    arrival: u64,
     node: Option<NodeId>,
     attributes: Attributes,
     /// The node syncs over this connection: by v1 from its introduction on, by v2 once it asks. (A node that syncs by v1
@@ -56,7 +58,9 @@ struct Endpoint {
 pub struct Assembler {
     control_plane: CpName,
     peers: HashMap<Arc<str>, Peer>,
-    arrivals: std::collections::VecDeque<Arc<str>>,
+    /// Connections in the order in which they were opened.
+    arrivals: BTreeMap<u64, Arc<str>>,
+    arrived: u64,
     contents: HashMap<Scope, Arc<Outline>>,
     endpoints: HashMap<Arc<str>, Endpoint>,
     rows: HashMap<NodeId, (Option<i64>, Option<ConfigHash>)>,
@@ -72,7 +76,8 @@ impl Assembler {
         Self {
             control_plane,
             peers: HashMap::new(),
-            arrivals: std::collections::VecDeque::new(),
+            arrivals: BTreeMap::new(),
+            arrived: 0,
             contents: HashMap::new(),
             endpoints: HashMap::new(),
             rows: HashMap::new(),
@@ -104,27 +109,29 @@ impl Assembler {
     }
 
     fn on_connection(&mut self, at: Timestamp, name: &Arc<str>, observed: &Observed) -> Vec<Fact> {
-        let mut peer = self.peers.remove(name).unwrap_or_default();
+        let mut peer = self.peers.remove(name).unwrap_or_else(|| self.arrive(name));
         if peer.node.is_none() {
             peer.node = observed.node.as_ref().and_then(|node| node.parse().ok());
         }
         let whats = self.tell_connection(&mut peer, name, observed);
-        if !matches!(observed.fact, Seen::Closed { .. } | Seen::RecordingEnded) {
-            self.remember(Arc::clone(name), peer);
+        if matches!(observed.fact, Seen::Closed { .. } | Seen::RecordingEnded) {
+            self.arrivals.remove(&peer.arrival);
+        } else {
+            self.peers.insert(Arc::clone(name), peer);
         }
         whats.into_iter().map(|what| self.fact(at, at, Source::Tap, what)).collect()
     }
 
-    fn remember(&mut self, name: Arc<str>, peer: Peer) {
-        if self.peers.insert(Arc::clone(&name), peer).is_none() {
-            self.arrivals.retain(|arrival| *arrival != name);
-            self.arrivals.push_back(name);
-            if self.arrivals.len() > CONNECTIONS_MAX
-                && let Some(oldest) = self.arrivals.pop_front()
-            {
-                self.peers.remove(&oldest);
-            }
+    /// A connection that was not followed yet; where there are too many, the oldest one is forgotten.
+    fn arrive(&mut self, name: &Arc<str>) -> Peer {
+        self.arrived += 1;
+        self.arrivals.insert(self.arrived, Arc::clone(name));
+        if self.arrivals.len() > CONNECTIONS_MAX
+            && let Some((_, oldest)) = self.arrivals.pop_first()
+        {
+            self.peers.remove(&oldest);
         }
+        Peer { arrival: self.arrived, ..Peer::default() }
     }
 
     /// The first sign that a node syncs over a connection opens its link.
