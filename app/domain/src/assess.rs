@@ -528,7 +528,7 @@ fn overlays(
         .with_if(cached && license_ended, Overlay::RestartUnsafe)
         .with_if(destroyed, Overlay::SuspiciousContent)
         .with_if(poll_only(&node.delays).is_some(), Overlay::PollOnly)
-        .with_if(attributes.sync_mode == Some(SyncMode::FellBack), Overlay::FellBackToFullSync)
+        .with_if(full_sync(node, known.ledger).is_some(), Overlay::FellBackToFullSync)
         .with_if(cert_expiring, Overlay::CertExpiring)
         .with_if(license_expiring, Overlay::LicenseExpiring)
         .with_if(node.clock_skew_ms.is_some_and(|skew| skew.abs() > policy.clock_skew_ms), Overlay::ClockSkew)
@@ -536,6 +536,29 @@ fn overlays(
         .with_if(!live_twins(node, horizon).is_empty(), Overlay::DuplicateId)
         .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
         .with_if(serving, Overlay::ServingWhileSilent)
+}
+
+/// Answers in a row that are the whole configuration, after which a node is held to have fallen back: one comes after
+/// a long absence too (`kong-hybrid.md` 2.5).
+const WHOLE_IN_A_ROW: u8 = 2;
+
+/// That a node gets all of its configuration each time, though it asked for deltas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullSync {
+    /// Bytes of a change to it, where that was seen.
+    pub bytes: Option<u64>,
+    /// Bytes of a change to others, as a delta.
+    pub delta_bytes: Option<u64>,
+}
+
+/// Whether a node asked for deltas and gets the whole: it says so, the control plane does not let it ask, or answers it
+/// with the whole again and again while others get deltas. A control plane that never sends deltas lets nobody fall back.
+#[must_use]
+pub fn full_sync(node: &Node, ledger: &Ledger) -> Option<FullSync> {
+    let (bytes, delta_bytes) = (node.synced.cost.of_each(), ledger.delta_bytes());
+    let answered = node.synced.whole_in_a_row >= WHOLE_IN_A_ROW;
+    let fell_back = node.attributes.sync_mode == Some(SyncMode::FellBack) || answered;
+    fell_back.then_some(FullSync { bytes, delta_bytes })
 }
 
 /// What is missing of what a node should run, as the deciding source tells it, and since when.

@@ -231,12 +231,19 @@ impl ControlPlane {
         }
     }
 
-    /// A node that asked what is new was answered: that is when it learned of it. By v1 nobody asks.
+    /// A configuration went to a node. By v2 that is the answer to a question: so that is when it learned of it; by v1
+    /// nobody asks.
     fn offered(&mut self, at: Timestamp, source: Source, word: &Word) {
-        let Said::Frame(Frame { offered_to: Some(node), .. }) = &word.said else { return };
-        let Some(place) = self.places.get(node).copied().filter(|_| word.scope.protocol == Some(Protocol::V2)) else {
+        let Said::Frame(frame @ Frame { offered_to: Some(node), .. }) = &word.said else { return };
+        let Some(place) = self.places.get(node).copied() else { return };
+        let ledger = Arc::clone(&self.ledger);
+        if let Some(node) = self.node_mut(place) {
+            node.was_sent(at, source, &word.scope, frame, &ledger);
+        }
+        drop(ledger);
+        if word.scope.protocol != Some(Protocol::V2) {
             return;
-        };
+        }
         let node = usize::try_from(place).ok().and_then(|place| self.nodes.get(place));
         let learned = node.and_then(|node| node.learns(at, source, &self.ledger));
         let delay = learned.and_then(|(changeset, published_at)| self.spreads.count(changeset, published_at, at));

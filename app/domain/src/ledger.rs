@@ -16,12 +16,13 @@
 //! Aliases are kept with their evidence. An alias that a movement made is unproven; refutation moves it to the new
 //! version, proof makes it good, and the next change leaves it, unproven, with the version before.
 
-use crate::fact::{Announcement, ConfigRef, Content, Declaration, Frame, Said, Scope, Shape, Source, Word};
+use crate::fact::{Announcement, ConfigRef, Content, Declaration, Frame, Said, Scope, Shape, Source, SyncMode, Word};
 use crate::guard::{
     CountChange, Damage, End, Finding, Grade, SHAPE_MAY_TAKE_MS, Sample, Watch, difference, is_notable,
 };
 use crate::hash::ConfigHash;
 use crate::id::{Digest, Line, Ordinal, Token};
+use crate::node::Cost;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::verdict::Unproven;
@@ -300,6 +301,9 @@ pub struct Ledger {
     sees_changes: bool,
     last_word_at: Option<Timestamp>,
     last_read_at: Option<Timestamp>,
+    /// What its deltas cost.
+    deltas: Cost,
+    delta_at: Option<Timestamp>,
     #[serde(skip)]
     index: HashMap<ConfigRef, Vec<u32>>,
     /// Places in `aliases`, by the version that they name.
@@ -387,6 +391,19 @@ impl Ledger {
     #[must_use]
     pub fn heard_at(&self) -> Option<Timestamp> {
         self.last_word_at.max(self.last_read_at)
+    }
+
+    /// Bytes of a change that is sent as a delta; `None` where it sends none, as a control plane may that calls its sync
+    /// incremental (`kong-hybrid.md` 2.5).
+    #[must_use]
+    pub fn delta_bytes(&self) -> Option<u64> {
+        self.deltas.of_each()
+    }
+
+    /// When it last sent a delta.
+    #[must_use]
+    pub const fn delta_at(&self) -> Option<Timestamp> {
+        self.delta_at
     }
 
     /// How long a change may take to reach a node of this control plane.
@@ -543,6 +560,10 @@ impl Ledger {
             }
             Said::Frame(frame) => {
                 self.sees_changes |= sees_frames;
+                if frame.mode == SyncMode::Delta {
+                    self.deltas.add(frame.bytes);
+                    self.delta_at = self.delta_at.max(Some(at));
+                }
                 self.hear_frame(at, recorded_at, word, frame, policy);
             }
             Said::Expected { config, token } => {

@@ -4,7 +4,8 @@
 
 use crate::delays::Delay;
 use crate::fact::{
-    ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Report, Scope, Source, SyncStatus,
+    ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Frame, Protocol, Report, Scope, Source, SyncMode,
+    SyncStatus,
 };
 use crate::id::{Line, NodeId, Ordinal};
 use crate::ledger::Ledger;
@@ -74,6 +75,43 @@ pub struct Twin {
     pub alternations: u32,
 }
 
+/// What changes cost that were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    changes: u32,
+    bytes: u64,
+}
+
+impl Cost {
+    /// After so many changes the older ones count half.
+    const CHANGES_MAX: u32 = 64;
+
+    /// Counts a change.
+    pub fn add(&mut self, bytes: u64) {
+        if self.changes >= Self::CHANGES_MAX {
+            (self.changes, self.bytes) = (self.changes / 2, self.bytes / 2);
+        }
+        (self.changes, self.bytes) = (self.changes + 1, self.bytes.saturating_add(bytes));
+    }
+
+    /// Bytes for each change; `None` if there was none.
+    #[must_use]
+    pub fn of_each(self) -> Option<u64> {
+        self.bytes.checked_div(u64::from(self.changes))
+    }
+}
+
+/// How changes came to a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// What they cost on the wire.
+    pub cost: Cost,
+    /// Answers to it by v2 that were the whole configuration though it had one, while others got deltas.
+    pub whole_in_a_row: u8,
+    /// The last of them.
+    pub whole_at: Option<Timestamp>,
+}
+
 /// Something that was said of a node, and when it was first said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaidSince<T> {
@@ -114,6 +152,8 @@ pub struct Node {
     pub started_without_control_plane: bool,
     /// How soon it learned of the last changes, where that says something ([`crate::delays`]).
     pub delays: Vec<Delay>,
+    /// What the changes that it was sent have cost.
+    pub synced: Synced,
     /// Other machines under this id.
     pub twins: Vec<Twin>,
     /// A person took it out of the counts.
@@ -140,6 +180,7 @@ impl Node {
             ever_configured: false,
             started_without_control_plane: false,
             delays: Vec::new(),
+            synced: Synced::default(),
             twins: Vec::new(),
             retired_at: None,
             replaced_at: None,
@@ -235,6 +276,28 @@ impl Node {
             stream.run = theirs;
         }
         self.twins.push(Twin { attributes: self.attributes.clone(), run, last_at, alternations });
+    }
+
+    /// A configuration was sent to it. Only what replaces another one is a change: the first one is whole for everybody.
+    pub fn was_sent(&mut self, at: Timestamp, source: Source, scope: &Scope, frame: &Frame, ledger: &Ledger) {
+        let stream = self.streams.iter().find(|stream| stream.source == source);
+        let Some(run) = stream.and_then(|stream| stream.run.as_ref()) else { return };
+        let same = run.config == frame.config;
+        let had_none = run.config.is_zeros() || ledger.meaning(&run.config, &self.cohort(), at).is_none();
+        if same || had_none {
+            return;
+        }
+        self.synced.cost.add(frame.bytes);
+        let row = self.synced.whole_in_a_row;
+        (self.synced.whole_in_a_row, self.synced.whole_at) = match frame.mode {
+            SyncMode::Delta => (0, None),
+            SyncMode::Full | SyncMode::FellBack if scope.protocol == Some(Protocol::V2) => {
+                // After many writes at once everybody gets the whole.
+                let others = self.synced.whole_at.is_some_and(|before| ledger.delta_at() >= Some(before));
+                (if others { row.saturating_add(1) } else { 1 }, Some(at))
+            }
+            SyncMode::Full | SyncMode::FellBack => (row, self.synced.whole_at),
+        };
     }
 
     /// Since when it misses what it is offered now, if it was connected all that time: the changeset, and its publication.

@@ -6,6 +6,7 @@
 //! middle. A node that is not heard is judged by its last report, in those words, and what to do next is about why it
 //! is not heard. No next step is a restart.
 
+use crate::assess::FullSync;
 use crate::common::PAIR;
 use crate::delays::PollOnly;
 use crate::fact::{ApplyFailure, ConfigRef, Source, WithheldReason};
@@ -59,6 +60,8 @@ pub struct Facts<'a> {
     pub damage: Option<Damage<'a>>,
     /// The proof that it learns of changes by its own poll only.
     pub poll_only: Option<PollOnly>,
+    /// It asked for deltas, and gets the whole.
+    pub full_sync: Option<FullSync>,
 }
 
 /// The answer in words: state, age, cause, next step; at most [`CHARS_MAX`] characters.
@@ -586,6 +589,18 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
             format!(" {briefly}."),
         ];
         clauses.push(Clause::may_be(1, forms));
+    }
+    if let Some(FullSync { bytes, delta_bytes }) = facts.full_sync {
+        let forms = match (bytes.map(size), delta_bytes.map(size)) {
+            (Some(bytes), Some(delta)) => vec![
+                format!(" Each change costs it {bytes}, others {delta} by delta."),
+                format!(" Each change costs it {bytes}, a delta {delta}."),
+                format!(" Each change costs it {bytes}."),
+            ],
+            (Some(bytes), None) => vec![format!(" Each change costs it {bytes}, as it gets the whole.")],
+            (None, _) => vec![" It asked for deltas and gets the whole.".to_owned()],
+        };
+        clauses.push(Clause::may_be(2, forms));
     }
     if let Some(PollOnly { changes, least_ms, most_ms }) = facts.poll_only {
         let [least, most] = [least_ms, most_ms].map(|ms| ms.div_ceil(1_000));
@@ -1197,6 +1212,21 @@ fn number(count: impl Into<u64>) -> String {
     text
 }
 
+/// `31 MB`, `2.4 kB`: three digits at most.
+fn size(bytes: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut unit, mut scale) = (0, 1_u64);
+    let rounded =
+        |times: u64, scale: u64| (u128::from(bytes) * u128::from(times) + u128::from(scale / 2)) / u128::from(scale);
+    while rounded(1, scale) >= 1_000 && unit + 1 < units.len() {
+        (unit, scale) = (unit + 1, scale * 1_000);
+    }
+    match rounded(10, scale) {
+        tenths @ 0..100 if unit > 0 => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit]),
+        _ => format!("{} {}", rounded(1, scale), units[unit]),
+    }
+}
+
 /// Small numbers as words, as in running text.
 fn word(count: u32) -> String {
     let words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
@@ -1303,6 +1333,7 @@ mod tests {
             inferred: false,
             damage: None,
             poll_only: None,
+            full_sync: None,
         })
     }
 
@@ -1518,6 +1549,14 @@ mod tests {
             line(own, &|_| {}),
             line(alias, &|facts| {
                 (facts.expected, facts.source) = (facts.reported, Some(Source::Tap));
+                facts.full_sync = Some(FullSync { bytes: Some(3_120_000), delta_bytes: Some(2_400) });
+            }),
+            line(alias, &|facts| {
+                (facts.expected, facts.source) = (facts.reported, Some(Source::Push));
+                facts.full_sync = Some(FullSync { bytes: None, delta_bytes: None });
+            }),
+            line(alias, &|facts| {
+                (facts.expected, facts.source) = (facts.reported, Some(Source::Tap));
                 facts.poll_only = Some(PollOnly { changes: 8, least_ms: 3_900, most_ms: 29_000 });
             }),
             example(verdict(heard, zero, Overlays::NONE), |facts| {
@@ -1540,6 +1579,8 @@ mod tests {
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.2 the control plane withholds.",
             "Reports e64b0f1d…1e4f40, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. The node says: in 'protocols': expected one of http, https.",
             "Reports e64b0f1d…1e4f40, not in the ledger; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.6 not in the ledger.",
+            "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by tap. Each change costs it 3.1 MB, others 2.4 kB by delta.",
+            "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by push. It asked for deltas and gets the whole.",
             "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by tap. Learned of the last 8 changes after 4 to 29 s, others within 2 s.",
             "Reports zeros, no configuration; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.4 zeros without proof of emptiness.",
             "Reports release-2026…candidate-7, held to be v40; expected b27d3e81…68b222; last report 11 s ago by Konnect. Rule 4.5 behind.",
@@ -1671,6 +1712,26 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_three_digits_at_most() {
+        let sizes = [0, 1, 60, 999, 1_000, 2_432, 9_949, 12_345, 999_499, 999_500, 31_000_000, u64::MAX].map(size);
+        let expected = [
+            "0 bytes",
+            "1 bytes",
+            "60 bytes",
+            "999 bytes",
+            "1.0 kB",
+            "2.4 kB",
+            "9.9 kB",
+            "12 kB",
+            "999 kB",
+            "1.0 MB",
+            "31 MB",
+            "18 EB",
+        ];
+        assert_eq!(sizes, expected);
+    }
+
+    #[test]
     fn long_names_are_cut_in_the_middle() {
         assert_eq!(name("gw-eu-west-1-19"), "gw-eu-west-1-19");
         assert_eq!(name(&"n".repeat(24)).chars().count(), 24);
@@ -1701,6 +1762,7 @@ mod tests {
         let none = ApplyFailure { entity: None, field: None, ..all.clone() };
         let overlays = Overlay::ALL.into_iter().fold(Overlays::NONE, Overlays::with);
         let worst = loss(Subject::Type(wide.clone()), u64::MAX);
+        let full_sync = Some(FullSync { bytes: Some(u64::MAX), delta_bytes: Some(u64::MAX) });
         let poll_only = Some(PollOnly { changes: u32::MAX, least_ms: u32::MAX, most_ms: u32::MAX });
         let damage = Damage { loss: &worst, lost: u64::MAX - 1, last_good: Ordinal::new(u32::MAX), since: NOW };
         for (since, now) in
@@ -1731,6 +1793,7 @@ mod tests {
                                     inferred: true,
                                     damage: at.map(|since| Damage { since, ..damage }),
                                     poll_only,
+                                    full_sync: at.and(full_sync),
                                 };
                                 check_line(&headline_clauses(&facts));
                                 check_line(&evidence_clauses(&facts));
@@ -1814,6 +1877,7 @@ mod tests {
                 uncertain_ms: one,
                 inferred: bits & 16 == 0,
                 damage: (bits & 32 == 0).then_some(damage),
+                full_sync: (bits & 128 == 0).then_some(FullSync { bytes: Some(behind.into()), delta_bytes: None }),
                 poll_only: (bits & 64 == 0).then_some(PollOnly { changes: one, least_ms: other, most_ms: behind }),
             };
             check_line(&headline_clauses(&facts));

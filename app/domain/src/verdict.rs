@@ -542,7 +542,7 @@ pub enum Overlay {
     CountersMayReset,
     /// It learns of changes by its own poll only, never by the push ([`crate::delays`]).
     PollOnly,
-    /// Deltas were asked for, the whole came.
+    /// It asked for deltas, and gets the whole each time ([`crate::assess::full_sync`]).
     FellBackToFullSync,
     /// Its certificate ends soon.
     CertExpiring,

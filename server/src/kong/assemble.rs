@@ -11,7 +11,7 @@ use super::facts::{
 use super::metrics::Exposition;
 use super::outline::{Difference, Outline};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tidemark_domain::fact::{
     self, Attributes, ConfigRef, Connection, ConnectionEvent, Content, Fact, Frame, Report, Said, Scope, Shape, Source,
@@ -28,6 +28,8 @@ const CONNECTIONS_MAX: usize = 65_536;
 const ENDPOINTS_MAX: usize = 65_536;
 /// Rows of nodes that are remembered.
 const ROWS_MAX: usize = 1_000_000;
+/// What a side of v2 says that it can do where it can sync.
+const SYNC: &str = "kong.sync.v2";
 /// Template fields that are given as evidence.
 const PATHS_MAX: usize = 32;
 
@@ -41,6 +43,8 @@ struct Peer {
     /// The node syncs over this connection: by v1 from its introduction on, by v2 once it asks. (A node that syncs by v1
     /// may have a v2 connection beside it that only pings.)
     syncs: bool,
+    /// It asked to sync by v2.
+    wants_sync: bool,
 }
 
 /// What is known of an endpoint that is asked.
@@ -66,6 +70,8 @@ pub struct Assembler {
     rows: HashMap<NodeId, (Option<i64>, Option<ConfigHash>)>,
     /// The connection that a node syncs over now: the end of an earlier one is no news.
     links: HashMap<NodeId, Arc<str>>,
+    /// Nodes that asked to sync by v2 and were not let; at most as many as rows.
+    withheld: HashSet<NodeId>,
     left_out: u64,
 }
 
@@ -82,6 +88,7 @@ impl Assembler {
             endpoints: HashMap::new(),
             rows: HashMap::new(),
             links: HashMap::new(),
+            withheld: HashSet::new(),
             left_out: 0,
         }
     }
@@ -168,6 +175,7 @@ impl Assembler {
             }
             Seen::Introduced(introduction) => {
                 introduce(peer, introduction);
+                peer.wants_sync = introduction.capabilities.iter().any(|capability| capability == SYNC);
                 match introduction.protocol {
                     Protocol::V1 => self.open(peer, name),
                     Protocol::V2 => Vec::new(),
@@ -176,13 +184,24 @@ impl Assembler {
             Seen::Heartbeat { hash } => self.report(peer, *hash),
             Seen::Asked { version, .. } => {
                 peer.attributes.protocol = Some(fact::Protocol::V2);
+                // Whole until a delta is seen: a control plane may have none to give (`kong-hybrid.md` 2.5).
+                peer.attributes.sync_mode = peer.attributes.sync_mode.or(Some(SyncMode::Full));
                 let mut told = self.open(peer, name);
                 told.extend(self.report(peer, *version));
                 told
             }
             Seen::Offered(offer) => vec![self.offered(peer, offer)],
             Seen::Notified { version } => vec![word(peer, Said::Notified(*version))],
-            Seen::Answered(answer) => answered(peer, answer).into_iter().collect(),
+            Seen::Answered(answer) => {
+                if !answer.full && !answer.is_empty() {
+                    peer.attributes.sync_mode = Some(SyncMode::Delta);
+                }
+                answered(peer, answer).into_iter().collect()
+            }
+            Seen::Welcomed { capabilities } => {
+                self.welcome(peer, capabilities.iter().any(|capability| capability == SYNC));
+                Vec::new()
+            }
             Seen::ApplyFailed(failure) => {
                 let Some(node) = peer.node.clone() else { return self.unknown() };
                 let failure = Some(apply_failure(failure));
@@ -199,7 +218,6 @@ impl Assembler {
             Seen::Closed { by, how } => self.close(peer, name, &ending(*by, how)),
             Seen::Accepted(_)
             | Seen::Upgraded
-            | Seen::Welcomed { .. }
             | Seen::CallFailed { .. }
             | Seen::Alive { .. }
             | Seen::RecordingEnded
@@ -216,6 +234,17 @@ impl Assembler {
         }
     }
 
+    /// A control plane that does not let a node sync by v2, though the node would, makes it sync by v1, the whole each
+    /// time: so it does with every node that is older than itself (`kong-hybrid.md` 2.1).
+    fn welcome(&mut self, peer: &Peer, may_sync: bool) {
+        let Some(node) = peer.node.as_ref().filter(|_| peer.wants_sync) else { return };
+        if may_sync {
+            self.withheld.remove(node);
+        } else if self.withheld.len() < ROWS_MAX {
+            self.withheld.insert(node.clone());
+        }
+    }
+
     fn unknown(&mut self) -> Vec<What> {
         self.left_out += 1;
         Vec::new()
@@ -223,8 +252,13 @@ impl Assembler {
 
     fn report(&mut self, peer: &Peer, hash: ConfigHash) -> Vec<What> {
         let Some(node) = peer.node.clone() else { return self.unknown() };
+        let mut attributes = peer.attributes.clone();
+        if attributes.protocol == Some(fact::Protocol::V1) {
+            let fell_back = self.withheld.contains(&node);
+            attributes.sync_mode = Some(if fell_back { SyncMode::FellBack } else { SyncMode::Full });
+        }
         let report = Report::of(node, ConfigRef::Hash(hash));
-        vec![What::Report(Box::new(Report { attributes: peer.attributes.clone(), ..report }))]
+        vec![What::Report(Box::new(Report { attributes, ..report }))]
     }
 
     /// A whole configuration on its way to a node, compared with what its cohort was offered before.
@@ -486,4 +520,62 @@ fn seconds(seconds: i64) -> Timestamp {
 
 fn outside(text: &str) -> Option<Line> {
     Line::from_outside(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kong::facts::Dialled;
+
+    /// Two connections of a node, v2 and v1 beside it, and what the node reports by v1 in the end.
+    #[track_caller]
+    fn beside_v2(node: &[&str], control_plane: &[&str], expected: SyncMode) {
+        let mut assembler = Assembler::new("eu".parse().expect("a name"));
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let introduction = |protocol, capabilities| {
+            Seen::Introduced(Box::new(Introduction {
+                protocol,
+                node_id: Some("node".to_owned()),
+                hostname: None,
+                gateway_version: Some("3.8.1".to_owned()),
+                labels: std::collections::BTreeMap::new(),
+                plugins: Vec::new(),
+                filters: Vec::new(),
+                capabilities,
+                settings: std::collections::BTreeMap::new(),
+            }))
+        };
+        let dialled = Dialled { protocol: Protocol::V1, node_id: None, hostname: None, gateway_version: None };
+        let hash = "6de1944179b6c16febb0a724310a4d49".parse().expect("a hash");
+        let seen = [
+            ("rpc", introduction(Protocol::V2, list(node))),
+            ("rpc", Seen::Welcomed { capabilities: list(control_plane) }),
+            ("v1", Seen::Dialled(dialled)),
+            ("v1", introduction(Protocol::V1, Vec::new())),
+            ("v1", Seen::Heartbeat { hash }),
+        ];
+        let facts = seen.into_iter().flat_map(|(connection, fact)| {
+            let place = Place::Connection(connection.into());
+            assembler.take(&Observed { at_ms: 0, place, node: Some("node".into()), fact })
+        });
+        let modes: Vec<_> = facts
+            .filter_map(|fact| match fact.what {
+                What::Report(report) => report.attributes.sync_mode,
+                _ => None,
+            })
+            .collect();
+        assert_eq!(modes, [expected], "{node:?} at {control_plane:?}");
+    }
+
+    /// `kong-hybrid.md` 2.1. That a node with JSON-RPC and without delta sync wants none was recorded:
+    /// `kong-3.9.3-mixed-fleet-v1-v2`, `dp12`.
+    #[test]
+    fn who_would_sync_by_deltas_and_is_not_let_has_fallen_back() {
+        let other = "kong.debug.log_level.v1";
+        beside_v2(&[SYNC, other], &[other], SyncMode::FellBack);
+        beside_v2(&[SYNC], &[], SyncMode::FellBack);
+        beside_v2(&[SYNC], &[SYNC], SyncMode::Full);
+        beside_v2(&[], &[SYNC], SyncMode::Full);
+        beside_v2(&[other], &[other, SYNC], SyncMode::Full);
+    }
 }

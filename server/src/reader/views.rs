@@ -2,7 +2,7 @@
 
 use crate::board::{ControlPlaneSnapshot, Snapshot};
 use std::collections::HashMap;
-use tidemark_domain::assess::{Assessment, SourceState, damage};
+use tidemark_domain::assess::{Assessment, SourceState, damage, full_sync};
 use tidemark_domain::common::{Member, common_factor};
 use tidemark_domain::delays::poll_only;
 use tidemark_domain::drawing::Figure;
@@ -95,6 +95,7 @@ fn sentence_facts<'a>(
         inferred: ledger.inferred(),
         damage: damage(node, assessment, ledger),
         poll_only: poll_only(&node.delays),
+        full_sync: full_sync(node, ledger),
     }
 }
 

@@ -7,9 +7,9 @@
 use crate::recorded::{Database, Held, captures, state};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tidemark_domain::fact::{ConnectionEvent, Source, What};
+use tidemark_domain::fact::{ConnectionEvent, Source, SyncMode, What};
 use tidemark_domain::id::Ordinal;
-use tidemark_domain::verdict::{ConfigState, CurrentBy, Missing};
+use tidemark_domain::verdict::{ConfigState, CurrentBy, Missing, Overlay};
 
 const FIGURES: &str = include_str!("../../src/kong/captures/figures.txt");
 /// Silence that ends an interval: one and a half report intervals of Kong (DESIGN 4).
@@ -257,6 +257,19 @@ async fn one_intent_shows_under_md5_and_token_side_by_side() {
     let by_name: Vec<u32> = versions[1].hashes.iter().map(|hash| hash.nodes).collect();
     assert_eq!(by_name.iter().sum::<u32>(), 3, "{by_name:?}");
     assert_eq!(versions[1].row.changeset, versions[1].row.ordinal);
+    held.close().await;
+}
+
+/// One node syncs by deltas, one has JSON-RPC without delta sync, one has v1 only: none asked for what it did not get.
+#[tokio::test]
+async fn who_never_asked_for_deltas_has_not_fallen_back() {
+    let Some(database) = scenario("kong-3.9.3-mixed-fleet-v1-v2").await else { return };
+    let held = database.recorded().await;
+    for (node, mode) in [("e9ce", SyncMode::Delta), ("7f91", SyncMode::Full), ("38f0", SyncMode::Full)] {
+        let row = held.node(node).await;
+        assert_eq!(row.attributes.sync_mode, Some(mode), "{node}");
+        assert!(!row.verdict.overlays.has(Overlay::FellBackToFullSync), "{node}");
+    }
     held.close().await;
 }
 
