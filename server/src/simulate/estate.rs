@@ -334,6 +334,8 @@ impl Estate {
         let row = self.rows.get_mut(&kind)?.remove(key)?;
         self.version += 1;
         self.deleted.push((self.version, kind, key.to_owned()));
+        // What lies further back is never told as a change.
+        self.deleted.retain(|(at, ..)| self.version - at <= DELTAS_MAX);
         Some(row.value)
     }
 

@@ -157,10 +157,17 @@ impl Plane {
         self.replicas.iter_mut().for_each(|replica| replica.export = Export::default());
     }
 
-    /// A release renders in another way from now on, and publishes nothing.
+    /// A release renders in another way from now on, and publishes nothing. What it brings goes where it is there
+    /// already: so a story in which a release comes again and again has a release each time.
     pub fn rerender(&mut self, fields: Vec<(super::estate::Kind, String, serde_json::Value)>) {
         for replica in &mut self.replicas {
-            replica.rendering.fields.extend(fields.clone());
+            for field in &fields {
+                let there = &mut replica.rendering.fields;
+                match there.iter().position(|known| known == field) {
+                    Some(place) => drop(there.remove(place)),
+                    None => there.push(field.clone()),
+                }
+            }
         }
         self.forget_exports();
     }
@@ -277,13 +284,24 @@ impl Plane {
         }
     }
 
-    /// What a publication is called; `None` where it is not called anything.
+    /// What the newest publication is called; `None` where it is not called anything.
     #[must_use]
-    pub fn token(&self, version: u64) -> Option<Token> {
+    pub fn token(&self) -> Option<Token> {
+        let Publication { version, at, .. } = self.head();
         match self.tokens {
             Tokens::None => None,
             Tokens::Names => format!("release-{version}").parse().ok(),
+            Tokens::Dates => date_token(*at),
             Tokens::Ordered => format!("v02_{version:028x}").parse().ok(),
         }
     }
+}
+
+/// What a version is called that was published at a moment, `2026-11-20.081502`.
+#[must_use]
+pub fn date_token(at: Timestamp) -> Option<Token> {
+    let text = at.to_string();
+    let (date, time) = text.split_once('T')?;
+    let digits: String = time.chars().take_while(|letter| *letter != '.' && *letter != 'Z').collect();
+    format!("{date}.{}", digits.replace(':', "")).parse().ok()
 }

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub twin: Option<String>,
     /// How long it is told.
     pub lasts: Span,
+    /// After this its events happen again, and so on for ever; absent: they happen once.
+    pub period: Option<Span>,
     /// The seed of all chance.
     #[serde(default = "one")]
     pub seed: u64,
@@ -164,6 +166,8 @@ pub enum Tokens {
     None,
     /// By names without an order, `release-7`.
     Names,
+    /// By the moment of their publication, `2026-11-20.081502`: no two are alike, however often the story is begun.
+    Dates,
     /// By ordered tokens, `v02_…`.
     Ordered,
 }
@@ -253,7 +257,8 @@ pub enum Action {
         #[serde(default)]
         over: Span,
     },
-    /// A release of the control plane writes entities down in another way, and does not push.
+    /// A release of the control plane writes entities down in another way, and does not push. What is written down in
+    /// that way already is so no more: the release is taken back.
     CpReleaseChangesRendering {
         control_plane: CpName,
         /// What every route has since.
@@ -539,6 +544,9 @@ impl Scenario {
             }
         }
         self.check_groups()?;
+        if self.period.is_some_and(|period| period.0 <= 0) {
+            return Err("period is not a time".to_owned());
+        }
         for event in &self.event {
             self.check_event(event).map_err(|why| format!("event at {}: {why}", event.at))?;
         }
@@ -572,6 +580,9 @@ impl Scenario {
 
     fn check_event(&self, event: &Event) -> Result<(), String> {
         self.within(event.at)?;
+        if let Some(period) = self.period.filter(|period| event.at >= *period) {
+            return Err(format!("it is not within the period, which is {period}"));
+        }
         match &event.action {
             Action::Write { control_plane, times, over, .. } => {
                 if *times == 0 || *times > 1_000_000 || over.0 < 0 {
@@ -714,6 +725,8 @@ nodes = 3
         check("at = \"00:02:00\"", "from = \"00:02:00\"\nuntil = \"00:02:00\"", "needs `at`");
         check("watch = [\"push\"]", "watch = [\"radio\"]", "radio");
         check("watch = [\"push\"]", "entities = \"many\"", "no preset");
+        check("lasts = \"00:10:00\"", "lasts = \"00:10:00\"\nperiod = \"00:01:00\"", "not within the period");
+        check("lasts = \"00:10:00\"", "lasts = \"00:10:00\"\nperiod = \"00:00:00\"", "period is not a time");
         check("title = \"a test\"", "title = \"a test\"\ntwin = \"another\"", "twin");
         check("event = \"nodes_stick\"", "event = \"nodes_stick\"\nonly = \"twin\"", "twin");
     }

@@ -314,7 +314,7 @@ impl Watchers {
                 if plane.expected.insert(key, hash) == Some(hash) {
                     continue;
                 }
-                let said = Said::Expected { config: ConfigRef::Hash(hash), token: plane.token(plane.head().version) };
+                let said = Said::Expected { config: ConfigRef::Hash(hash), token: plane.token() };
                 let replica = (plane.replicas() > 1).then(|| line(&format!("replica-{replica}"))).flatten();
                 let scope = Scope { protocol: None, gateway: by_gateway.then(|| gateway.clone()) };
                 let word = Word { replica, scope, said };
@@ -385,7 +385,7 @@ fn announcement(plane: &mut Plane, gateways: &[GatewayVersion]) -> Announcement 
     }
     let gateway = plane.gateway.clone();
     let rendered = plane.rendered(0, &gateway);
-    let token = plane.token(version);
+    let token = plane.token();
     Announcement {
         key: if token.is_none() { line(&format!("write-{version}")) } else { None },
         token,

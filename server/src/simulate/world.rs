@@ -66,6 +66,7 @@ impl Ord for Arrival {
 #[derive(Debug)]
 pub struct World {
     events: Vec<Event>,
+    period_ms: Option<i64>,
     planes: Vec<Plane>,
     watchers: Vec<Watchers>,
     nodes: Vec<Node>,
@@ -90,6 +91,7 @@ impl World {
         let seed = scenario.seed;
         let planes: Vec<_> = scenario.control_plane.iter().map(|of| Plane::new(seed, of, start)).collect();
         let mut world = Self {
+            period_ms: scenario.period.map(|period| period.0),
             events: scenario.event.iter().filter(|event| telling.tells(event.only)).cloned().collect(),
             watchers: scenario.control_plane.iter().map(Watchers::new).collect(),
             planes,
@@ -212,7 +214,12 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Event(place) => self.event(place),
+            Happening::Event(place) => {
+                self.event(place);
+                if let Some(period_ms) = self.period_ms {
+                    self.after(period_ms, Happening::Event(place));
+                }
+            }
             Happening::Write { event } => self.write(event),
             Happening::Push { plane } => self.push(plane),
             Happening::Poll { plane } => self.poll(plane),
