@@ -134,7 +134,35 @@ impl FromServerFnError for ApiError {
     }
 }
 
-/// The whole fleet, for the overview and the choice of a ledger.
+/// How reports come in: what the server puts into the context of every page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayIn {
+    /// Where whoever asks has reached the server, `http://127.0.0.1:3000`.
+    pub address: String,
+    /// A sender needs a token.
+    pub needs_token: bool,
+}
+
+/// The whole fleet, and how one comes to be where there is none yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The fleet.
+    pub fleet: FleetView,
+    /// The way in.
+    pub way_in: WayIn,
+}
+
+/// The whole fleet, for the overview.
+#[server(name = AskOverview, prefix = "/pages", endpoint = "overview", input = GetUrl, output = Post<Wire>)]
+pub async fn overview(at: String, known: String) -> Result<Told<Overview>, ApiError> {
+    answer(async {
+        let way_in = use_context::<WayIn>().unwrap_or_default();
+        Ok(Overview { fleet: asked()?.fleet(moment(&at, &known)?).await?, way_in })
+    })
+    .await
+}
+
+/// The whole fleet, for the choice of a ledger.
 #[server(name = AskFleet, prefix = "/pages", endpoint = "fleet", input = GetUrl, output = Post<Wire>)]
 pub async fn fleet(at: String, known: String) -> Result<Told<FleetView>, ApiError> {
     answer(async { asked()?.fleet(moment(&at, &known)?).await }).await

@@ -49,6 +49,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
             </head>
             <body>
                 <App />
+                {parts::demo::banner()}
                 {parts::sprite::sprite()}
             </body>
         </html>

@@ -26,6 +26,10 @@ pub mod proof;
 
 pub mod notices;
 
+pub mod first;
+
+pub mod demo;
+
 pub mod sprite;
 
 pub mod part;

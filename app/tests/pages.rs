@@ -11,7 +11,8 @@ use leptos::prelude::provide_context;
 use leptos_axum::AxumRouteListing;
 use leptos_axum::{LeptosRoutes, generate_route_list};
 use std::sync::{Arc, LazyLock};
-use tidemark_app::api::Fleet;
+use tidemark_app::api::{Fleet, WayIn};
+use tidemark_app::parts::demo::Demo;
 use tidemark_app::parts::state::Shape;
 use tidemark_app::{App, shell};
 use tidemark_domain::verdict::{ConfigWord, ConnectionWord, Counter};
@@ -79,10 +80,19 @@ impl Page {
 static ROUTES: LazyLock<Vec<AxumRouteListing>> = LazyLock::new(|| generate_route_list(App));
 
 async fn get(mood: Mood, path: &str) -> Page {
+    get_with(mood, path, || {}).await
+}
+
+/// The same with more in the context of the page than the fleet.
+async fn get_with(mood: Mood, path: &str, more: impl Fn() + Clone + Send + Sync + 'static) -> Page {
     let fleet: Fleet = Arc::new(Fixture::new(mood));
     let options = LeptosOptions::builder().output_name("tidemark").site_pkg_dir("pkg").build();
+    let context = move || {
+        provide_context(fleet.clone());
+        more();
+    };
     let router = Router::new()
-        .leptos_routes_with_context(&options, ROUTES.clone(), move || provide_context(fleet.clone()), {
+        .leptos_routes_with_context(&options, ROUTES.clone(), context, {
             let options = options.clone();
             move || shell(options.clone())
         })
@@ -157,8 +167,34 @@ async fn an_empty_fleet_says_how_to_begin() {
     let overview = get(Mood::Empty, "/").await;
     assert_eq!(overview.status, 200);
     overview.says("Nothing has reported yet.").says("Send the first heartbeat").has("/api/v1/heartbeats");
+    overview.says("What can report").says("tidemark import PATH").lacks("authorization");
     get(Mood::Empty, "/nodes").await.says("No node matches").says("No node has reported yet.");
     get(Mood::Empty, "/versions").await.says("No ledger yet");
+}
+
+#[tokio::test]
+async fn the_first_request_goes_to_the_server_that_was_asked() {
+    let way_in =
+        |needs_token| move || provide_context(WayIn { address: "https://tidemark.example".into(), needs_token });
+    let open = get_with(Mood::Empty, "/", way_in(false)).await;
+    open.says("curl https://tidemark.example/api/v1/heartbeats").lacks("authorization");
+    let guarded = get_with(Mood::Empty, "/", way_in(true)).await;
+    guarded.says("authorization: Bearer $TOKEN").says("TOKEN is a send token");
+    let then = get_with(Mood::Empty, "/?at=2026-11-20T03:00:00Z", way_in(false)).await;
+    then.says("Nothing had reported by then.").lacks("curl ");
+    get_with(Mood::Fleet, "/", way_in(false)).await.lacks("curl ").lacks("What can report");
+}
+
+#[tokio::test]
+async fn every_page_of_a_demo_says_so_and_no_other_does() {
+    for path in PAGES.into_iter().chain(["/nodes/eu-prod/nobody", "/?at=then"]) {
+        let page = get_with(Mood::Fleet, path, || provide_context(Demo)).await;
+        page.says("Demo This fleet is simulated")
+            .says("Watch your own")
+            .says("tidemark serve --listen")
+            .says("curl http");
+        get(Mood::Fleet, path).await.lacks("This fleet is simulated");
+    }
 }
 
 #[tokio::test]

@@ -207,6 +207,7 @@ fn parts(
         recordings: Arc::clone(&shared) as Arc<dyn Recordings>,
         health: shared,
         revisions,
+        demo: false,
         counted,
         closing,
     }

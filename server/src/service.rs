@@ -46,6 +46,8 @@ pub struct Parts {
     pub health: Arc<dyn Health>,
     /// The newest revision of the fleet's answer.
     pub revisions: watch::Receiver<Revision>,
+    /// The fleet is made up (`tidemark demo`), and every page says so.
+    pub demo: bool,
     /// What this process counts; the writer has a clone.
     pub counted: Counted,
     /// Cancelled when the service closes: whatever waits for ever must stop waiting then.

@@ -2,11 +2,12 @@
 //! worst nodes.
 
 use super::page;
-use crate::api;
+use crate::api::{self, WayIn};
 use crate::links::Links;
 use crate::parts::answer::Page;
 use crate::parts::counters::Counters;
-use crate::parts::layout::{column, nothing, paragraph, parts, section, table};
+use crate::parts::first::first_heartbeat;
+use crate::parts::layout::{column, paragraph, parts, section, table};
 use crate::parts::nodes::node_table;
 use crate::parts::notices::notices;
 use crate::parts::part::{IntoPart, Part, none};
@@ -22,12 +23,13 @@ use tidemark_domain::view::{ControlPlaneView, FleetView};
 /// `/`
 #[component]
 pub fn Overview() -> impl IntoView {
-    page(|asked| api::fleet(asked.at, asked.known), overview)
+    page(|asked| api::overview(asked.at, asked.known), overview)
 }
 
-fn overview(fleet: FleetView, links: Links) -> Page {
+fn overview(api::Overview { fleet, way_in }: api::Overview, links: Links) -> Page {
     let as_of = fleet.as_of.clone();
-    let body = if fleet.control_planes.is_empty() { first_heartbeat() } else { whole_fleet(fleet, &links) };
+    let is_empty = fleet.connection_states.iter().all(|count| count.nodes == 0);
+    let body = if is_empty { empty_fleet(fleet, &way_in, &links) } else { whole_fleet(fleet, &links) };
     Page { title: "Overview".into(), as_of, body }
 }
 
@@ -157,19 +159,18 @@ fn control_plane(cp: ControlPlaneView, as_of: Timestamp, links: &Links) -> Vec<V
     ]
 }
 
-/// What the page of an empty fleet says.
-fn first_heartbeat() -> Part {
-    let request = "curl -sS http://127.0.0.1:3000/api/v1/heartbeats -H 'content-type: application/json' \\\n  -d \
-                   '{\"control_plane\":\"eu-prod\",\"node_id\":\"gw-1\",\"gateway_version\":\"3.9.1\",\n       \
-                   \"hash\":\"a1f09c4e7b2d4e0f9a3c55d1e8b7a111\"}'";
-    let how = nothing(
-        "Send the first heartbeat",
-        vec![
-            vec![text("One request is enough to see a node here:")],
-            vec![Piece::Code(request.into())],
-            vec![text("Or read what was recorded: "), Piece::Code("tidemark import PATH".into()), text(".")],
-            vec![dim("This page changes by itself.")],
-        ],
-    );
-    parts([view! { <h1 class="answer__say">"Nothing has reported yet."</h1> }.part(), how])
+/// No node has been heard of: how the first one is, and which control planes are known already.
+fn empty_fleet(fleet: FleetView, way_in: &WayIn, links: &Links) -> Part {
+    let as_of = fleet.as_of;
+    let was_then = as_of.past || as_of.held;
+    let say = if was_then { "Nothing had reported by then." } else { "Nothing has reported yet." };
+    let say = view! { <h1 class="answer__say">{say}</h1> }.part();
+    let how = if was_then { none() } else { first_heartbeat(way_in) };
+    let planes = if fleet.control_planes.is_empty() {
+        none()
+    } else {
+        let planes = control_planes(fleet.control_planes, as_of.at, links);
+        section("cps", "Control planes", "known, and no node of them yet".into(), planes)
+    };
+    parts([say, how, planes])
 }

@@ -5,11 +5,14 @@ use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use leptos::nonce::use_nonce;
-use leptos::prelude::{AnyView, IntoAny, expect_context, provide_context};
+use leptos::prelude::{AnyView, IntoAny, expect_context, provide_context, use_context};
 use leptos_axum::{AxumRouteListing, ResponseOptions, generate_route_list};
+use tidemark_app::api::WayIn;
+use tidemark_app::parts::demo::Demo;
 use tidemark_app::{App, shell as document};
 
 use crate::http::{Door, front};
@@ -22,13 +25,31 @@ pub fn routes() -> &'static [AxumRouteListing] {
     &ROUTES
 }
 
-/// What a page and its server functions find in their context: [`tidemark_app::api::Fleet`].
+/// What a page and its server functions find in their context: [`tidemark_app::api::Fleet`], the way in, and whether the
+/// fleet is made up.
 pub fn context(door: &Door) -> impl Fn() + Clone + Send + Sync + 'static {
-    let fleet = Arc::clone(&door.fleet);
+    let (fleet, demo) = (Arc::clone(&door.fleet), door.demo);
+    let (listens, needs_token) = (door.options.site_addr, door.tokens.is_some());
     move || {
         provide_context(Arc::clone(&fleet));
+        let asked = use_context::<Parts>();
+        let address = asked.and_then(|parts| reached(&parts.headers)).unwrap_or_else(|| format!("http://{listens}"));
+        provide_context(WayIn { address, needs_token });
+        if demo {
+            provide_context(Demo);
+        }
         protect();
     }
+}
+
+/// The address under which whoever asks has reached us, through a proxy that ends TLS or without one. It is shown to
+/// nobody else, as part of a command: so it has only letters that mean nothing to a shell.
+fn reached(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let plain = (1..=255).contains(&host.len()) && host.bytes().all(is_plain);
+    let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    plain.then(|| format!("{}://{host}", if secure { "https" } else { "http" }))
 }
 
 /// Scripts with the nonce only, and wasm; styles from our files, and widths of bars as attributes.
@@ -62,4 +83,30 @@ pub async fn not_found(State(door): State<Door>, request: Request<Body>) -> Resp
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_the_one_that_was_asked_and_nothing_that_a_shell_would_do() {
+        #[track_caller]
+        fn check(host: &str, scheme: Option<&str>, expected: Option<&str>) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).expect("a header"));
+            if let Some(scheme) = scheme {
+                headers.insert("x-forwarded-proto", HeaderValue::from_str(scheme).expect("a header"));
+            }
+            assert_eq!(reached(&headers).as_deref(), expected, "{host}");
+        }
+        check("127.0.0.1:3000", None, Some("http://127.0.0.1:3000"));
+        check("[::1]:3000", None, Some("http://[::1]:3000"));
+        check("tidemark.example", Some("https"), Some("https://tidemark.example"));
+        check("tidemark.example", Some("gopher"), Some("http://tidemark.example"));
+        check("a'; rm -rf ~", None, None);
+        check("$(id)", None, None);
+        check("", None, None);
+        assert_eq!(reached(&HeaderMap::new()), None);
+    }
 }

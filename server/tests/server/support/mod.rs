@@ -108,6 +108,7 @@ impl Plan {
             recordings: Arc::new(fixture.clone()),
             health: Arc::new(Ready(self.ready)),
             revisions,
+            demo: false,
             counted: Counted::default(),
             closing: CancellationToken::new(),
         };
