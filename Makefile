@@ -8,9 +8,9 @@
 help: ## What can be asked for
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: setup-build bundle ## Builds everything and serves the dashboard on http://127.0.0.1:3000
+run: setup-build bundle ## Builds everything and serves a demo on http://127.0.0.1:3000
 	@mkdir -p target/run
-	cargo run --release --locked --bin tidemark -- serve --demo-fleet --database target/run/tidemark.db
+	cargo run --release --locked --bin tidemark -- demo --database target/run/demo.db
 
 test: setup lint unit-tests schema browser-tests ## Sets up, then runs every test there is
 

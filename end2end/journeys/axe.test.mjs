@@ -3,13 +3,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DESKTOP, PHONE, hydrated, startBrowser } from "../lib/browser.mjs";
 import { startServer } from "../lib/server.mjs";
 
+const TROUBLES = join(import.meta.dirname, "troubles.toml");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-// The fixture fleet: nodes in every kind of trouble, and a ledger for each control plane.
+// A demo of a story of its own: nodes in every kind of trouble, and a ledger for each control plane.
 const FLEET = {
   overview: "/",
   nodes: "/nodes",
@@ -35,7 +37,7 @@ let empty;
 before(async () => {
   [browser, fleet, empty] = await Promise.all([
     startBrowser(),
-    startServer({ arguments_: ["--demo-fleet"] }),
+    startServer({ command: "demo", arguments_: ["--scenario", TROUBLES, "--speed", "10"] }),
     startServer(),
   ]);
   await told(fleet);
@@ -45,7 +47,7 @@ after(async () => {
   await Promise.all([fleet?.stop(), empty?.stop()]);
 });
 
-/** Waits until the fleet has told its past: then there are nodes of each kind. */
+/** Waits until the story has begun: then there are nodes of each kind. */
 async function told(server) {
   const deadline = Date.now() + 30_000;
   for (;;) {

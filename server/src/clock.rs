@@ -16,6 +16,11 @@ enum Kind {
         started: Instant,
         started_at: Timestamp,
     },
+    Paced {
+        started: Instant,
+        started_at: Timestamp,
+        speed: u32,
+    },
     Held(Timestamp),
     Hand(Arc<AtomicI64>),
 }
@@ -25,6 +30,12 @@ impl Clock {
     #[must_use]
     pub fn machine() -> Self {
         Self(Kind::Machine { started: Instant::now(), started_at: wall() })
+    }
+
+    /// A clock that goes on from a moment, `speed` times as fast as the machine's (`tidemark demo --speed`).
+    #[must_use]
+    pub fn paced(from: Timestamp, speed: u32) -> Self {
+        Self(Kind::Paced { started: Instant::now(), started_at: from, speed })
     }
 
     /// A clock that stands still.
@@ -46,6 +57,10 @@ impl Clock {
             Kind::Machine { started, started_at } => {
                 started_at.plus(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
             }
+            Kind::Paced { started, started_at, speed } => {
+                let elapsed_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+                started_at.plus(elapsed_ms.saturating_mul(i64::from(*speed)))
+            }
             Kind::Held(at) => *at,
             Kind::Hand(ms) => Timestamp::from_ms(ms.load(Ordering::SeqCst)),
         }
@@ -63,7 +78,7 @@ impl Clock {
     pub fn wall_step_ms(&self) -> i64 {
         match &self.0 {
             Kind::Machine { .. } => wall().since(self.now()),
-            Kind::Held(_) | Kind::Hand(_) => 0,
+            Kind::Paced { .. } | Kind::Held(_) | Kind::Hand(_) => 0,
         }
     }
 
@@ -99,6 +114,16 @@ mod tests {
         let held = Clock::held(Timestamp::from_ms(7));
         held.advance(10);
         assert_eq!(held.now(), Timestamp::from_ms(7));
+    }
+
+    #[test]
+    fn a_paced_clock_begins_where_it_is_told_to_and_goes_on() {
+        let paced = Clock::paced(Timestamp::from_ms(7), 1_000);
+        let earlier = paced.now();
+        assert!(earlier >= Timestamp::from_ms(7));
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        assert!(paced.now().since(earlier) >= 3_000);
+        assert_eq!(paced.wall_step_ms(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -17,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::DoorLimits;
 use crate::http::auth::Tokens;
 use crate::import::remote::Remote;
 use crate::reader::fold;
-use crate::run::{self, HeldAt};
+use crate::run::{self, HeldAt, Running};
+use crate::simulate::scenario::{Scenario, Telling};
+use crate::simulate::world::World;
 use crate::store::Store;
-use crate::{explain, fixture, import, service};
+use crate::{clock, demo, explain, import, service};
 
 /// `tidemark serve`
 #[derive(Debug)]
@@ -33,8 +37,21 @@ pub struct Serve {
     pub tokens: Option<Tokens>,
     /// Where the clock is held, if it is: nothing is taken in then.
     pub at: Option<HeldAt>,
-    /// A task of ours reports for a small fleet in real time.
-    pub demo_fleet: bool,
+}
+
+/// `tidemark demo`
+#[derive(Debug)]
+pub struct Demo {
+    /// Settings; not the database of them: a demo has its own.
+    pub config: Config,
+    /// Who may come in ([`Config::tokens`]).
+    pub tokens: Option<Tokens>,
+    /// The database of this demo; `None`: one that goes away with it.
+    pub database: Option<PathBuf>,
+    /// A story to be told; `None`: the demo's own.
+    pub scenario: Option<PathBuf>,
+    /// How many times as fast as real time passes.
+    pub speed: u32,
 }
 
 /// `tidemark import`
@@ -76,35 +93,97 @@ pub enum Ended {
 /// If the address cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
     let Config { listen, limits, database, policy, retention, .. } = serve.config;
-    let closed = signal()?;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let address = listener.local_addr()?;
-
-    // The writer closes after the door: what a request has in hand is still taken.
-    let (door_closing, writer_closing) = (CancellationToken::new(), CancellationToken::new());
-    let mut running = match serve.at {
-        Some(at) => run::held(&database, at, policy, writer_closing.clone()).await,
-        None => run::live_keeping(&database, Clock::machine(), policy, retention, writer_closing.clone()).await,
+    let door = Entrance::build(listen).await?;
+    let running = match serve.at {
+        Some(at) => run::held(&database, at, policy, door.writer_closing.clone()).await,
+        None => run::live_keeping(&database, Clock::machine(), policy, retention, door.writer_closing.clone()).await,
     }?;
-    running.parts.closing = door_closing.clone();
-    let last_recorded_at = running.store.progress().await?.recorded_at;
-    let fleet = serve.demo_fleet.then(|| {
-        let (ingest, clock) = (running.parts.ingest.clone(), running.parts.clock.clone());
-        tokio::spawn(fixture::run(ingest, clock, last_recorded_at, door_closing))
-    });
+    ready(door.address()?);
+    door.open(running, serve.tokens, limits).await
+}
 
-    ready(address);
-    service::serve(running.parts, listener, serve.tokens, limits, closed).await?;
-    if let Some(fleet) = fleet {
-        fleet.await?;
+/// Serves a simulated fleet that lives in this process, until a signal comes. `ready` is called once everything can be
+/// asked.
+///
+/// # Errors
+/// If the address cannot be listened on, the scenario cannot be told, or the database is not one of a demo.
+pub async fn demo(demo: Demo, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
+    let Config { listen, limits, policy, retention, .. } = demo.config;
+    let scenario = match &demo.scenario {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Scenario::parse(&text).with_context(|| format!("{} cannot be told", path.display()))?
+        }
+        None => demo::fleet()?,
+    };
+    let door = Entrance::build(listen).await?;
+    // Goes away when it is dropped: after the store was closed.
+    let folder = tempfile::Builder::new().prefix("tidemark-demo-").tempdir()?;
+    let database = demo.database.unwrap_or_else(|| folder.path().join("demo.db"));
+
+    let machine = Clock::machine();
+    let began = clock::stopwatch();
+    let store = Store::open_demo(&database, machine.now()).await?;
+    // A demo that was faster than time has told of what is to come.
+    let now = store.progress().await?.recorded_at.map_or(machine.now(), |last| last.max(machine.now()));
+    let written =
+        demo::history::write(&store, &scenario, demo::history::LASTS_MS, now, &Arc::new(policy.clone())).await?;
+    store.close().await?;
+    tracing::info!(
+        "a past of {} facts, {} versions and {} keyframes was written in {} ms",
+        written.facts,
+        written.versions,
+        written.keyframes,
+        began.elapsed().as_millis()
+    );
+
+    let clock = Clock::paced(now.max(machine.now()), demo.speed);
+    let mut running =
+        run::live_keeping(&database, clock.clone(), policy, retention, door.writer_closing.clone()).await?;
+    running.parts.demo = true;
+    let world = World::new(&scenario, Telling::Story, clock.now())?;
+    let closing = door.closing.clone();
+    let living = tokio::spawn(demo::live(world, running.parts.ingest.clone(), clock, closing.clone()));
+    ready(door.address()?);
+    let ended = door.open(running, demo.tokens, limits).await;
+    closing.cancel();
+    living.await?;
+    ended
+}
+
+/// The way in, from the first that is made to the last that is closed.
+struct Entrance {
+    listener: TcpListener,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The door closes.
+    closing: CancellationToken,
+    /// The writer closes, after the door: what a request has in hand is still taken.
+    writer_closing: CancellationToken,
+}
+
+impl Entrance {
+    async fn build(listen: SocketAddr) -> anyhow::Result<Self> {
+        let closed = Box::pin(signal()?);
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        Ok(Self { listener, closed, closing: CancellationToken::new(), writer_closing: CancellationToken::new() })
     }
-    writer_closing.cancel();
-    if let Some(writer) = running.writer {
-        writer.await?;
+
+    fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
-    running.store.close().await?;
-    tracing::info!("closed");
-    Ok(Ended::Well)
+
+    /// Serves until a signal comes, then closes everything.
+    async fn open(self, mut running: Running, tokens: Option<Tokens>, limits: DoorLimits) -> anyhow::Result<Ended> {
+        running.parts.closing = self.closing;
+        service::serve(running.parts, self.listener, tokens, limits, self.closed).await?;
+        self.writer_closing.cancel();
+        if let Some(writer) = running.writer {
+            writer.await?;
+        }
+        running.store.close().await?;
+        tracing::info!("closed");
+        Ok(Ended::Well)
+    }
 }
 
 /// Imports recordings into a database, or through a running server.

@@ -25,11 +25,11 @@ pub mod import;
 
 pub mod explain;
 
-pub mod fixture;
-
 pub mod cluster_tls;
 
 pub mod simulate;
+
+pub mod demo;
 
 pub mod clock;
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
-use tidemark_server::commands::{self, Ended, Explain, Import, Serve};
+use tidemark_server::commands::{self, Demo, Ended, Explain, Import, Serve};
 use tidemark_server::config::{Config, Given, LogFormat, unknown_variables};
 use tidemark_server::http::openapi;
 use tidemark_server::run::HeldAt;
@@ -53,9 +53,22 @@ enum Command {
         /// Hold the clock at this time, or at the last one recorded: to look at the past. Nothing is taken in.
         #[arg(long, value_name = "TIME|recorded", value_parser = held_at)]
         at: Option<HeldAt>,
-        /// Report for a small fleet of ours in real time.
-        #[arg(long, conflicts_with = "at")]
-        demo_fleet: bool,
+    },
+    /// Serves a simulated fleet with a week behind it, to look at. Its database is its own: a new one, which goes away
+    /// with it, or the one of --database, which no demo may share with a real fleet.
+    Demo {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<String>,
+        /// Bearer tokens; needed to listen on anything but loopback.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<String>,
+        /// Seconds of the story in a second.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        speed: u32,
+        /// Tell this scenario file instead of the demo's own story.
+        #[arg(long, value_name = "FILE")]
+        scenario: Option<PathBuf>,
     },
     /// Reads recorded Kong sessions into a database, or into a running server.
     Import {
@@ -129,6 +142,7 @@ const WITH_DAMAGE: u8 = 3;
 
 fn main() -> ExitCode {
     let CommandLine { settings, command } = CommandLine::parse();
+    let database = settings.database.clone().map(PathBuf::from);
     let (given, config) = match collect(settings, &command) {
         Ok(collected) => collected,
         Err(message) => return bad_setting(&message),
@@ -136,8 +150,15 @@ fn main() -> ExitCode {
     match command {
         Command::Config => print(&given.reference()),
         Command::Openapi => print(&format!("{}\n", openapi::text())),
-        Command::Serve { at, demo_fleet, .. } => match config.tokens() {
-            Ok(tokens) => run(&config.clone(), commands::serve(Serve { config, tokens, at, demo_fleet }, ready)),
+        Command::Serve { at, .. } => match config.tokens() {
+            Ok(tokens) => run(&config.clone(), commands::serve(Serve { config, tokens, at }, ready)),
+            Err(message) => bad_setting(&message),
+        },
+        Command::Demo { speed, scenario, .. } => match config.tokens() {
+            Ok(tokens) => {
+                let demo = Demo { config: config.clone(), tokens, database, scenario, speed };
+                run(&config, commands::demo(demo, ready))
+            }
             Err(message) => bad_setting(&message),
         },
         Command::Import { to, control_plane, paths } => {
@@ -174,7 +195,7 @@ fn collect(settings: Settings, command: &Command) -> Result<(Given, Config), Str
         command_line.extend(value.iter().map(|value| (key.to_owned(), value.clone())));
     };
     named("database", &settings.database);
-    if let Command::Serve { listen, token_file, .. } = command {
+    if let Command::Serve { listen, token_file, .. } | Command::Demo { listen, token_file, .. } = command {
         named("listen", listen);
         named("token_file", token_file);
     }

@@ -116,6 +116,9 @@ impl Changes {
         match &fact.what {
             What::Report(report) => {
                 let run = run_of(fact, report, numbers, state.progress.sequence)?;
+                if report.continues {
+                    go_on(state, numbers, run);
+                }
                 self.take_report(state, numbers, run);
             }
             What::Read => self.take_mark(state, fact, numbers, mark::READ),
@@ -314,10 +317,28 @@ fn run_of(fact: &Fact, report: &Report, numbers: Numbers, sequence: i64) -> Resu
     })
 }
 
+/// A past that is told by the ends of its runs (`tidemark demo`): the reports that came between the end of the open run
+/// and this one of the same kind, at the pace of their source, are counted as if they had been told.
+fn go_on(state: &mut State, numbers: Numbers, report: Run) {
+    let pace_ms = interval_ms(state, numbers.control_plane, report.source_id).max(1);
+    let Some((_, open)) = state.open.get_mut(&(report.node_id, report.source_id)) else { return };
+    let same = open.config_id == report.config_id && open.attribute_set_id == report.attribute_set_id;
+    let between = (report.from_ms - open.until_ms - 1).max(0) / pace_ms;
+    if same && between > 0 {
+        open.reports = open.reports.saturating_add(between);
+        open.until_ms += between * pace_ms;
+    }
+}
+
+/// The pace that a source promised, or the one that all are expected to have.
+fn interval_ms(state: &State, control_plane_id: i64, source_id: i64) -> i64 {
+    let promised = state.paces.get(&(control_plane_id, source_id)).copied();
+    promised.unwrap_or_else(|| Policy::default().report_interval_ms)
+}
+
 /// How far apart two facts of one run may be.
 fn gap_max_ms(state: &State, control_plane_id: i64, source_id: i64) -> i64 {
-    let interval_ms = state.paces.get(&(control_plane_id, source_id)).copied();
-    late_after(interval_ms.unwrap_or_else(|| Policy::default().report_interval_ms))
+    late_after(interval_ms(state, control_plane_id, source_id))
 }
 
 /// The word of the table for what was said.

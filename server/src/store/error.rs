@@ -22,6 +22,12 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// A demo was to be told in a database that no demo made. Name another file.
+    #[error("{} was not made by `tidemark demo`, and a demo writes only into databases of its own", path.display())]
+    NotADemo {
+        /// The file.
+        path: PathBuf,
+    },
     /// The SQLite library is older than what we trust.
     #[error(
         "the SQLite library is {found}, and {wanted} or newer is needed: older ones may corrupt a database in WAL mode"

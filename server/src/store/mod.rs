@@ -56,6 +56,8 @@ mod bulk;
 
 mod lock;
 
+mod demo;
+
 mod error;
 
 pub use error::StoreError;

@@ -6,6 +6,7 @@ mod recorded;
 mod support;
 
 mod conformance;
+mod demo;
 mod http_ask;
 mod http_events;
 mod http_metrics;
