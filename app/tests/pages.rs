@@ -275,7 +275,7 @@ async fn the_question_is_a_form_and_its_facets_are_links() {
     let page = get(Mood::Fleet, "/nodes?q=state:behind+colour:red").await;
     page.has("action=\"/nodes\"").has("name=\"q\"").has("value=\"state:behind\"");
     page.says("3 nodes match").says("Not understood, and left out").says("colour: is no word of a question");
-    page.says("In common: gateway 3.10.0.2 in 2 of 3, against 13.9 % of the rest.");
+    page.says("In common: 2 of 3 have gateway 3.10.0.2; 13.9 % of the rest, 4.8 times as often. List these.");
     page.has("href=\"/nodes?q=state:behind+cp:eu-prod\"");
     let sorted = get(Mood::Fleet, "/nodes?q=sort:since").await;
     sorted.has("aria-sort=\"ascending\"").has("href=\"/nodes?q=sort:-since\"");

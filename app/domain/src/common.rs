@@ -66,7 +66,9 @@ pub fn common_factor<'a>(
 
     let pairs = (0..suspects.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
     let pair = pairs.filter_map(|(first, second)| {
-        let (one, other) = (single(first), single(second));
+        // In the order of properties, whichever is the more frequent: gateway and region, not region and gateway.
+        let in_order = suspects[first].property <= suspects[second].property;
+        let (one, other) = if in_order { (single(first), single(second)) } else { (single(second), single(first)) };
         let (key, value) = (format!("{}{PAIR}{}", one.key, other.key), format!("{}{PAIR}{}", one.value, other.value));
         let place = pair_place(first, second);
         let pair = factor(key, value, hits.inside.pairs[place], hits.outside.pairs[place]);
@@ -84,6 +86,13 @@ pub fn common_factor<'a>(
 /// Between the keys, and between the values, of a factor of two. A label may have it too; nothing is read back from it
 /// but the search of [`search`], which then finds no nodes.
 pub const PAIR: &str = " + ";
+
+/// How many times as often nodes of the set have it as nodes of the rest; `None` where none of the rest has it.
+#[must_use]
+pub fn lift(factor: &CommonFactor) -> Option<f64> {
+    let share = |of: u32, all: u32| f64::from(of) / f64::from(all.max(1));
+    (factor.outside > 0).then(|| share(factor.inside, factor.inside_of) / share(factor.outside, factor.outside_of))
+}
 
 /// The question that lists the nodes that have a factor, where the search has a word for it: there is none for the
 /// plugin set.
@@ -318,6 +327,51 @@ mod tests {
             [pair, "label.region=eu-west 27/29 81/250", "gateway=3.10.0.2 27/29 100/250"]
         );
         assert_eq!(found(&inside, &outside, &["label.region"]), ["gateway=3.10.0.2 27/29 100/250"]);
+    }
+
+    /// G18, by the numbers: nodes that are behind, and those that are not, by gateway and region.
+    fn stragglers(behind: [usize; 4]) -> Vec<String> {
+        let groups = [
+            (27, "3.8.1", "eu-west-1"),
+            (200, "3.9.1", "eu-west-1"),
+            (223, "3.9.1", "eu-north-1"),
+            (50, "3.8.1", "eu-north-1"),
+        ];
+        let nodes = |count: usize, gateway: &str, region: &str| vec![attributes(gateway, &[("region", region)]); count];
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        for ((all, gateway, region), behind) in groups.into_iter().zip(behind) {
+            inside.extend(nodes(behind, gateway, region));
+            outside.extend(nodes(all - behind, gateway, region));
+        }
+        assert_eq!((inside.len(), outside.len()), (29, 471));
+        found(&inside, &outside, &[])
+    }
+
+    #[test]
+    fn stragglers_of_one_gateway_version_in_one_region_are_told_from_those_that_are_anywhere() {
+        assert_eq!(
+            stragglers([27, 1, 1, 0]),
+            [
+                "gateway + label.region=3.8.1 + eu-west-1 27/29 0/471",
+                "gateway=3.8.1 27/29 50/471",
+                "label.region=eu-west-1 28/29 199/471",
+            ]
+        );
+        // Twin: as many of them, all over the fleet.
+        assert_eq!(stragglers([2, 12, 12, 3]), [""; 0]);
+        // The gateway version alone, and the region alone.
+        assert_eq!(stragglers([10, 1, 1, 17]), ["gateway=3.8.1 27/29 50/471"]);
+        assert_eq!(stragglers([3, 25, 1, 0]), ["label.region=eu-west-1 28/29 199/471"]);
+    }
+
+    #[test]
+    fn lift_is_the_quotient_of_the_shares() {
+        let of = |inside, inside_of, outside, outside_of| {
+            lift(&CommonFactor { key: String::new(), value: String::new(), inside, inside_of, outside, outside_of })
+        };
+        assert_eq!(of(10, 10, 25, 100), Some(4.0));
+        assert_eq!(of(8, 10, 40, 100), Some(2.0));
+        assert_eq!(of(10, 10, 0, 100), None);
     }
 
     #[test]

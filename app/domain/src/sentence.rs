@@ -7,7 +7,7 @@
 //! is not heard. No next step is a restart.
 
 use crate::assess::FullSync;
-use crate::common::PAIR;
+use crate::common::{PAIR, lift};
 use crate::delays::PollOnly;
 use crate::fact::{ApplyFailure, ConfigRef, Source, WithheldReason};
 use crate::guard::{Damage, Subject};
@@ -1133,7 +1133,7 @@ fn singular(text: &str) -> String {
     pairs.into_iter().fold(text.to_owned(), |text, (many, one)| text.replace(many, one))
 }
 
-/// `27 of 29 are gateway 3.10.0.2 in region eu-west; 0.4 % of the rest.`
+/// `27 of 29 have gateway 3.10.0.2 and region eu-west; 0.4 % of the rest, 233 times as often.`
 #[must_use]
 pub fn factor_sentence(factor: &CommonFactor) -> String {
     let one = |key: &str, value: &str| format!("{} {}", key.strip_prefix("label.").unwrap_or(key), name(value));
@@ -1142,10 +1142,14 @@ pub fn factor_sentence(factor: &CommonFactor) -> String {
         (Some(_), None) | (None, Some(_) | None) => one(&factor.key, &factor.value),
     };
     let per_mille = (u64::from(factor.outside) * 1_000).checked_div(u64::from(factor.outside_of)).unwrap_or(0);
-    let rest = match (factor.outside, per_mille) {
-        (0, _) => "none of the rest".to_owned(),
-        (_, 0) => "under 0.1 % of the rest".to_owned(),
-        (_, per_mille) => format!("{}.{} % of the rest", per_mille / 10, per_mille % 10),
+    let rest = match per_mille {
+        0 => "under 0.1 % of the rest".to_owned(),
+        per_mille => format!("{}.{} % of the rest", per_mille / 10, per_mille % 10),
+    };
+    let rest = match lift(factor) {
+        None => "none of the rest".to_owned(),
+        Some(lift) if lift < 9.95 => format!("{rest}, {lift:.1} times as often"),
+        Some(lift) => format!("{rest}, {lift:.0} times as often"),
     };
     let have = if factor.inside == 1 { "has" } else { "have" };
     format!("{} of {} {have} {what}; {rest}.", number(factor.inside), number(factor.inside_of))
@@ -1705,10 +1709,10 @@ mod tests {
             "gateway + label.region",
             "3.10.0.2 + eu-west",
             1,
-            "27 of 29 have gateway 3.10.0.2 and region eu-west; 0.4 % of the rest.",
+            "27 of 29 have gateway 3.10.0.2 and region eu-west; 0.4 % of the rest, 233 times as often.",
         );
         check("label.zone", "b", 0, "27 of 29 have zone b; none of the rest.");
-        check("cp", "eu-prod", 25, "27 of 29 have cp eu-prod; 10.0 % of the rest.");
+        check("cp", "eu-prod", 25, "27 of 29 have cp eu-prod; 10.0 % of the rest, 9.3 times as often.");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use crate::parts::part::{IntoPart, Part};
 use crate::parts::piece::{Piece, link, strong, text};
 use crate::parts::state::{Icon, Look, Stated};
 use crate::question::{has, toggled};
-use crate::words::{counted, number, share};
+use crate::words::{counted, number};
 use leptos::prelude::*;
+use tidemark_domain::common::search;
+use tidemark_domain::sentence::factor_sentence;
 use tidemark_domain::verdict::{ConfigWord, ConnectionWord, Counter};
 use tidemark_domain::view::{CommonFactor, Facet, NodesView};
 
@@ -112,24 +114,13 @@ fn problems(problems: Vec<String>) -> Option<Part> {
     })
 }
 
-/// What the list shares that the rest of the fleet does not.
+/// What the list shares that the rest of the fleet does not, with the list of those of it that have it.
 fn common(factor: &CommonFactor, question: &str, links: &Links) -> Part {
-    let rest = if factor.outside_of == 0 {
-        ".".into()
-    } else {
-        format!(", against {} of the rest.", share(factor.outside, factor.outside_of))
-    };
-    paragraph(
-        "common",
-        vec![
-            strong("In common: "),
-            link(
-                links.nodes(&toggled(question, &factor.key, &factor.value)),
-                format!("{} {}", facet_title(&factor.key).to_ascii_lowercase(), factor.value),
-            ),
-            text(format!(" in {} of {}{rest}", number(factor.inside.into()), number(factor.inside_of.into()))),
-        ],
-    )
+    let mut say = vec![strong("In common: "), text(factor_sentence(factor))];
+    if let Some(search) = search(factor) {
+        say.extend([text(" "), link(links.nodes(&format!("{question} {search}")), "List these.")]);
+    }
+    paragraph("common", say)
 }
 
 /// The name of a property.

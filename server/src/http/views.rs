@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use tidemark_domain::common::{lift, search};
 use tidemark_domain::fact::{ApplyFailure, Attributes, ConfigRef, Protocol, SyncMode};
 use tidemark_domain::id::Ordinal;
 use tidemark_domain::notice::Notice as NoticeView;
+use tidemark_domain::sentence::factor_sentence;
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::verdict::ConfigState;
 use tidemark_domain::view::{self, Count};
@@ -460,11 +462,20 @@ pub struct CommonFactor {
     pub outside: u32,
     /// Nodes of the rest.
     pub outside_of: u32,
+    /// How many times as often the set has it; null where none of the rest has it.
+    pub lift: Option<f64>,
+    /// In words.
+    pub sentence: String,
+    /// The search that finds all nodes that have it; null where there is none.
+    pub search: Option<String>,
 }
 
 impl From<view::CommonFactor> for CommonFactor {
     fn from(factor: view::CommonFactor) -> Self {
         Self {
+            lift: lift(&factor),
+            sentence: factor_sentence(&factor),
+            search: search(&factor),
             key: factor.key,
             value: factor.value,
             inside: factor.inside,

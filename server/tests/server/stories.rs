@@ -758,6 +758,48 @@ async fn g17_twin_the_old_one_reports_on() {
     assert_eq!(story.counters().await, counts([("current", 2)]));
 }
 
+/// 500 nodes by gateway version and region, and so many of each that stay behind.
+async fn g18(stuck: [usize; 4]) -> Story {
+    let groups = [
+        (27, "3.8.1", "eu-west-1"),
+        (200, "3.9.1", "eu-west-1"),
+        (223, "3.9.1", "eu-north-1"),
+        (50, "3.8.1", "eu-north-1"),
+    ];
+    let mut story = Story::begin().await;
+    story.announces(json!({"token": "1", "hashes": [{"hash": hash(1)}]})).await;
+    story.passes(MINUTE).await;
+    story.announces(json!({"token": "2", "hashes": [{"hash": hash(2)}]})).await;
+    for ((all, gateway, region), stuck) in groups.into_iter().zip(stuck) {
+        for (number, nodes) in [(1, 0..stuck), (2, stuck..all)] {
+            let report = json!({"hash": hash(number), "gateway_version": gateway, "labels": {"region": region}});
+            story.all_report(nodes.map(|node| format!("{region}-{gateway}-{node}")), &report).await;
+        }
+    }
+    story.passes(2 * MINUTE).await;
+    assert_eq!(story.counters().await, counts([("behind", 29), ("current", 471)]));
+    story
+}
+
+#[tokio::test]
+async fn g18_what_stragglers_share_is_said_where_they_are_listed() {
+    let story = g18([27, 1, 1, 0]).await;
+    let common = story.app.get("/api/v1/nodes?q=state:behind").await["common"].clone();
+    let first = "27 of 29 have gateway 3.8.1 and region eu-west-1; none of the rest.";
+    assert_eq!((&common[0]["sentence"], &common[0]["lift"]), (&json!(first), &Value::Null));
+    assert_eq!(common[1]["sentence"], "27 of 29 have gateway 3.8.1; 10.6 % of the rest, 8.8 times as often.");
+    let those = story.app.nodes(&format!("state:behind {}", word(&common[0]["search"]))).await;
+    assert_eq!(those.len(), 27, "the search that it names finds them");
+    assert!(story.app.page("/nodes?q=state:behind").await.contains(first));
+}
+
+#[tokio::test]
+async fn g18_twin_stragglers_all_over_the_fleet_share_nothing() {
+    let story = g18([2, 12, 12, 3]).await;
+    assert_eq!(story.app.get("/api/v1/nodes?q=state:behind").await["common"], json!([]));
+    assert!(!story.app.page("/nodes?q=state:behind").await.contains("In common"));
+}
+
 /// 40 nodes that ping every 30 s at their own phase, and an Admin API that is polled every 60 s, through 100 rollouts.
 async fn polled(with_expected: bool) -> Story {
     let mut random = 7_u64;
