@@ -5,9 +5,8 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
@@ -15,7 +14,7 @@ use tidemark_domain::time::Timestamp;
 use crate::http::Door;
 use crate::http::asked::{Asked, Parted, part};
 use crate::http::problem::Problem;
-use crate::http::told::{Names, Told, once, received};
+use crate::http::told::{Names, Sent, Told};
 use crate::import::remote::{ControlPlaneWord, PARCEL_MAX, Parcel};
 use crate::store::Taken;
 
@@ -43,16 +42,8 @@ pub async fn word(
 }
 
 /// `POST /api/v1/recordings`
-pub async fn record(
-    State(door): State<Door>,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    once(door, None, move |door: Door| async move {
-        let _turn = turn;
+pub async fn record(sent: Sent) -> Result<Response, Problem> {
+    sent.tells(|door, body| async move {
         let parcel = tokio::task::spawn_blocking(move || read(&body)).await.map_err(|_| Problem::ours())??;
         let now = door.clock.now();
         let names: BTreeSet<&CpName> = parcel.facts.iter().map(|fact| &fact.control_plane).collect();

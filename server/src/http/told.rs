@@ -5,8 +5,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tidemark_domain::fact::{
@@ -96,18 +96,8 @@ pub struct Declared {
         (status = 422, body = ProblemBody, description = "No report was good, or there are too many; or the key was used for another request."),
         (status = 503, body = ProblemBody, description = "The queue is full, or nothing is taken in now. Nothing was stored."),
     ))]
-pub async fn heartbeats(
-    State(door): State<Door>,
-    uri: Uri,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    let key = Key::of(&headers, uri.path(), &body)?;
-    once(door, key, move |door: Door| async move {
-        let _turn = turn;
+pub async fn heartbeats(sent: Sent) -> Result<Response, Problem> {
+    sent.tells_once(|door, body, _| async move {
         let parsing = door.clone();
         let parsed = tokio::task::spawn_blocking(move || {
             let mut names = Names::new(&parsing);
@@ -166,25 +156,9 @@ fn not_a_batch(why: NotABatch) -> Problem {
     ),
     request_body(content = inline(schema::AnnouncementBody)),
     responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 422, body = ProblemBody), (status = 503, body = ProblemBody)))]
-pub async fn announce(
-    State(door): State<Door>,
-    Parted(cp): Parted<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
+pub async fn announce(Parted(cp): Parted<String>, sent: Sent) -> Result<Response, Problem> {
     let cp: CpName = part("cp", &cp)?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    let key = Key::of(&headers, uri.path(), &body)?;
-    let header_key = key.as_ref().map(|key| key.key.clone());
-    once(door, key, move |door: Door| async move {
-        let _turn = turn;
-        let word = announcement(fields(&body)?, header_key)?;
-        said(&door, cp, word)
-    })
-    .await
+    sent.tells_once(|door, body, key| async move { said(&door, cp, announcement(fields(&body)?, key)?) }).await
 }
 
 fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, Wrong> {
@@ -266,21 +240,9 @@ fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::ExpectedBody)),
     responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
-pub async fn expect(
-    State(door): State<Door>,
-    Parted(cp): Parted<String>,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
+pub async fn expect(Parted(cp): Parted<String>, sent: Sent) -> Result<Response, Problem> {
     let cp: CpName = part("cp", &cp)?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    once(door, None, move |door: Door| async move {
-        let _turn = turn;
-        said(&door, cp, expected(fields(&body)?)?)
-    })
-    .await
+    sent.tells(|door, body| async move { said(&door, cp, expected(fields(&body)?)?) }).await
 }
 
 fn expected(mut fields: Fields) -> Result<Word, Wrong> {
@@ -311,18 +273,9 @@ fn said(door: &Door, cp: CpName, word: Word) -> Result<Told, Problem> {
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::DeclarationBody)),
     responses((status = 200, body = Declared), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
-pub async fn declare(
-    State(door): State<Door>,
-    Parted(cp): Parted<String>,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
+pub async fn declare(Parted(cp): Parted<String>, sent: Sent) -> Result<Response, Problem> {
     let cp: CpName = part("cp", &cp)?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    once(door, None, move |door: Door| async move {
-        let _turn = turn;
+    sent.tells(|door, body| async move {
         let fields = fields(&body)?;
         if let Some(missing) = DECLARED.into_iter().find(|name| !fields.has(name)) {
             let reason = "is missing: a PUT is complete; say null, or use PATCH to change some fields only";
@@ -339,18 +292,9 @@ pub async fn declare(
     params(("cp" = String, Path, description = "The control plane's name.")),
     request_body(content = inline(schema::DeclarationBody), description = "Any of the fields."),
     responses((status = 200, body = Declared), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
-pub async fn amend(
-    State(door): State<Door>,
-    Parted(cp): Parted<String>,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
+pub async fn amend(Parted(cp): Parted<String>, sent: Sent) -> Result<Response, Problem> {
     let cp: CpName = part("cp", &cp)?;
-    let (body, turn) = received(&door, &headers, body).await?;
-    once(door, None, move |door: Door| async move {
-        let _turn = turn;
+    sent.tells(|door, body| async move {
         let alone = door.declaring.clone().lock_owned().await;
         // What was declared a moment ago must be in the answer before it is merged with.
         door.ingest.settle().await?;
@@ -408,20 +352,9 @@ fn declared(door: &Door, cp: CpName, declaration: Declaration, alone: OwnedMutex
     ),
     request_body(content = inline(schema::RetirementBody)),
     responses((status = 200, body = Recorded), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)))]
-pub async fn retire(
-    State(door): State<Door>,
-    Parted((cp, id)): Parted<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-    asked: Asked,
-    body: Body,
-) -> Result<Response, Problem> {
-    asked.end()?;
+pub async fn retire(Parted((cp, id)): Parted<(String, String)>, sent: Sent) -> Result<Response, Problem> {
     let (cp, node): (CpName, NodeId) = (part("cp", &cp)?, part("id", &id)?);
-    let (body, turn) = received(&door, &headers, body).await?;
-    let key = Key::of(&headers, uri.path(), &body)?;
-    once(door, key, move |door: Door| async move {
-        let _turn = turn;
+    sent.tells_once(|door, body, _| async move {
         let mut fields = fields(&body)?;
         let by = fields.required("by")?;
         let reason = fields.parsed("reason")?;
@@ -435,12 +368,59 @@ pub async fn retire(
 
 // How a body comes in and facts go out.
 
-/// A body that is read, and its place among those in hand.
-pub(crate) async fn received(
-    door: &Door,
-    headers: &HeaderMap,
+/// A request that tells something: it asks nothing by its query, and its body is not read yet.
+pub struct Sent {
+    door: Door,
+    path: String,
+    headers: HeaderMap,
     body: Body,
-) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+}
+
+impl FromRequest<Door> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        Asked::from_request_parts(&mut parts, door).await?.end()?;
+        Ok(Self { door: door.clone(), path: parts.uri.path().to_owned(), headers: parts.headers, body })
+    }
+}
+
+impl Sent {
+    /// Reads the body in its turn, stores what `tell` makes of it, and answers.
+    pub(crate) async fn tells<F, Telling>(self, tell: F) -> Result<Response, Problem>
+    where
+        F: FnOnce(Door, Vec<u8>) -> Telling + Send + 'static,
+        Telling: Future<Output = Result<Told, Problem>> + Send,
+    {
+        let (body, turn) = received(&self.door, &self.headers, self.body).await?;
+        let tell = |door| async move {
+            let _turn = turn;
+            tell(door, body).await
+        };
+        once(self.door, None, tell).await
+    }
+
+    /// The same for what must not be told twice: a repeat of the request's `Idempotency-Key` gets the answer that was
+    /// kept. `tell` is given the key.
+    async fn tells_once<F, Telling>(self, tell: F) -> Result<Response, Problem>
+    where
+        F: FnOnce(Door, Vec<u8>, Option<String>) -> Telling + Send + 'static,
+        Telling: Future<Output = Result<Told, Problem>> + Send,
+    {
+        let (body, turn) = received(&self.door, &self.headers, self.body).await?;
+        let key = Key::of(&self.headers, &self.path, &body)?;
+        let sent_key = key.as_ref().map(|key| key.key.clone());
+        let tell = |door| async move {
+            let _turn = turn;
+            tell(door, body, sent_key).await
+        };
+        once(self.door, key, tell).await
+    }
+}
+
+/// A body that is read, and its place among those in hand.
+async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
     if door.clock.is_held() {
         let detail = format!("the clock is held at {}: nothing is taken in", door.clock.now());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
@@ -508,7 +488,7 @@ fn recorded(door: &Door, cp: CpName, what: What) -> Result<Told, Problem> {
 
 /// Tells once: a repeat of a key gets the answer that was kept. Runs to its end even if the caller goes away, so that
 /// a repeat never overtakes the request that it repeats.
-pub(crate) async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
+async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
 where
     F: FnOnce(Door) -> Telling + Send + 'static,
     Telling: Future<Output = Result<Told, Problem>> + Send,
