@@ -12,9 +12,9 @@ use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::clock::stopwatch;
+use crate::http::Door;
 use crate::http::auth;
 use crate::http::problem::Problem;
-use crate::http::{Door, told};
 use crate::metrics::process::NO_ROUTE;
 
 /// The header of the id under which the log speaks of a request.
@@ -70,7 +70,7 @@ async fn answer(door: &Door, request: Request, next: Next) -> Response {
     let work = tokio::time::timeout(time_max, next.run(Request::from_parts(parts, body)));
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => Problem::later(told::TOOK_TOO_LONG, 5).into_response(),
+        Ok(Err(_)) => Problem::later("this took too long and was given up", 5).into_response(),
         Err(panic) => {
             let words = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

@@ -13,6 +13,8 @@ pub mod views;
 
 pub mod told;
 
+pub mod sent;
+
 pub mod recordings;
 
 pub mod once;
@@ -113,8 +115,8 @@ impl Door {
             limits,
             metrics,
             options,
-            small_bodies: Arc::new(Semaphore::new(told::SMALL_BODIES_MAX)),
-            large_bodies: Arc::new(Semaphore::new(told::LARGE_BODIES_MAX)),
+            small_bodies: Arc::new(Semaphore::new(sent::SMALL_BODIES_MAX)),
+            large_bodies: Arc::new(Semaphore::new(sent::LARGE_BODIES_MAX)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
             keys: Keys::default(),
             let_in: Mutex::default(),

@@ -14,7 +14,7 @@ use tidemark_domain::time::Timestamp;
 use crate::http::Door;
 use crate::http::asked::{Asked, Parted, part};
 use crate::http::problem::Problem;
-use crate::http::told::{Names, Sent, Told};
+use crate::http::sent::{Names, Sent, Told};
 use crate::import::remote::{ControlPlaneWord, PARCEL_MAX, Parcel};
 use crate::store::Taken;
 

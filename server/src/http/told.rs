@@ -1,13 +1,8 @@
 //! What may be told over REST. Each body becomes facts at the door; the answer comes after their commit. Nothing here
 //! deletes by omission (DESIGN 5.11): a PUT must be complete, a PATCH merges.
 
-use std::future::Future;
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use tidemark_domain::fact::{
     Announcement, ConfigRef, Declaration, Fact, Retirement, Said, Scope, Shape, Source, What, Word,
@@ -15,35 +10,17 @@ use tidemark_domain::fact::{
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::id::{CpName, Line, NodeId, Token};
 use tidemark_domain::view::Moment;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
-use tracing::Instrument;
+use tokio::sync::OwnedMutexGuard;
 use utoipa::ToSchema;
 
-use crate::http::asked::{Asked, Parted, part};
-use crate::http::body;
-use crate::http::once::Key;
+use crate::http::asked::{Parted, part};
 use crate::http::problem::{Problem, ProblemBody, Refused};
+use crate::http::sent::{Names, Sent, Told};
 use crate::http::views::Time;
 use crate::http::{Door, openapi as schema};
 use crate::ingest::json::{Fields, Json as Loose, Wrong};
-use crate::ingest::wire::{self, NotABatch, PROTOCOLS, REPORTS_MAX, UNDECLARED_MAX};
+use crate::ingest::wire::{self, NotABatch, PROTOCOLS, REPORTS_MAX};
 use crate::metrics::process::ReportResult;
-use crate::store::Taken;
-
-/// What a request is told that did not end in time.
-pub const TOOK_TOO_LONG: &str = "this took too long and was given up";
-
-/// A body that says beforehand that it is not longer, and is not compressed, is small: a node's own heartbeat.
-const SMALL_BODY_MAX: u64 = 64 << 10;
-
-/// Small bodies in hand at most: 64 MiB together.
-pub const SMALL_BODIES_MAX: usize = 1_024;
-
-/// Other bodies in hand at most; each may take the wire bound and the inflated bound, 72 MiB.
-pub const LARGE_BODIES_MAX: usize = 8;
-
-/// How long a large body may wait for its turn.
-const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// Renderings in one announcement at most: cohorts of one control plane.
 const HASHES_MAX: usize = 256;
@@ -366,78 +343,6 @@ pub async fn retire(Parted((cp, id)): Parted<(String, String)>, sent: Sent) -> R
     .await
 }
 
-// How a body comes in and facts go out.
-
-/// A request that tells something: it asks nothing by its query, and its body is not read yet.
-pub struct Sent {
-    door: Door,
-    path: String,
-    headers: HeaderMap,
-    body: Body,
-}
-
-impl FromRequest<Door> for Sent {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, door: &Door) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        Asked::from_request_parts(&mut parts, door).await?.end()?;
-        Ok(Self { door: door.clone(), path: parts.uri.path().to_owned(), headers: parts.headers, body })
-    }
-}
-
-impl Sent {
-    /// Reads the body in its turn, stores what `tell` makes of it, and answers.
-    pub(crate) async fn tells<F, Telling>(self, tell: F) -> Result<Response, Problem>
-    where
-        F: FnOnce(Door, Vec<u8>) -> Telling + Send + 'static,
-        Telling: Future<Output = Result<Told, Problem>> + Send,
-    {
-        let (body, turn) = received(&self.door, &self.headers, self.body).await?;
-        let tell = |door| async move {
-            let _turn = turn;
-            tell(door, body).await
-        };
-        once(self.door, None, tell).await
-    }
-
-    /// The same for what must not be told twice: a repeat of the request's `Idempotency-Key` gets the answer that was
-    /// kept. `tell` is given the key.
-    async fn tells_once<F, Telling>(self, tell: F) -> Result<Response, Problem>
-    where
-        F: FnOnce(Door, Vec<u8>, Option<String>) -> Telling + Send + 'static,
-        Telling: Future<Output = Result<Told, Problem>> + Send,
-    {
-        let (body, turn) = received(&self.door, &self.headers, self.body).await?;
-        let key = Key::of(&self.headers, &self.path, &body)?;
-        let sent_key = key.as_ref().map(|key| key.key.clone());
-        let tell = |door| async move {
-            let _turn = turn;
-            tell(door, body, sent_key).await
-        };
-        once(self.door, key, tell).await
-    }
-}
-
-/// A body that is read, and its place among those in hand.
-async fn received(door: &Door, headers: &HeaderMap, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
-    if door.clock.is_held() {
-        let detail = format!("the clock is held at {}: nothing is taken in", door.clock.now());
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-    }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let is_small =
-        length.is_some_and(|length| length <= SMALL_BODY_MAX) && !headers.contains_key(header::CONTENT_ENCODING);
-    let too_many = |_| Problem::later("as many requests are in hand as may be", 1);
-    let turn = if is_small {
-        door.small_bodies.clone().try_acquire_owned().map_err(too_many)?
-    } else {
-        let turn = tokio::time::timeout(TURN_MAX, door.large_bodies.clone().acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| Problem::later("as many requests are in hand as may be", 1))?
-    };
-    Ok((body::json(headers, body, door.limits.body).await?, turn))
-}
-
 /// The fields of a body that is one object.
 fn fields(body: &[u8]) -> Result<Fields, Problem> {
     if body.len() > wire::REPORT_BYTES_MAX {
@@ -449,33 +354,6 @@ fn fields(body: &[u8]) -> Result<Fields, Problem> {
     Ok(Fields::of(value)?)
 }
 
-/// Facts of one request, and its answer.
-pub(crate) struct Told {
-    facts: Vec<Fact>,
-    /// How far recordings are taken with them.
-    pub(crate) taken: Vec<Taken>,
-    body: String,
-    /// Reports among the facts, to be counted.
-    reports: usize,
-    /// Undeclared control planes that came with this request.
-    pub(crate) new_names: Vec<CpName>,
-    /// Held until the commit where what is told was merged with what is known.
-    alone: Option<OwnedMutexGuard<()>>,
-}
-
-impl Told {
-    pub(crate) fn new(facts: Vec<Fact>, answer: &impl Serialize) -> Result<Self, Problem> {
-        Ok(Self {
-            facts,
-            taken: Vec::new(),
-            body: serde_json::to_string(answer).map_err(|_| Problem::ours())?,
-            reports: 0,
-            new_names: Vec::new(),
-            alone: None,
-        })
-    }
-}
-
 fn fact(door: &Door, control_plane: CpName, what: What) -> Fact {
     let now = door.clock.now();
     Fact { at: now, recorded_at: now, control_plane, source: Source::Push, what }
@@ -484,87 +362,4 @@ fn fact(door: &Door, control_plane: CpName, what: What) -> Fact {
 fn recorded(door: &Door, cp: CpName, what: What) -> Result<Told, Problem> {
     let answer = Recorded { control_plane: cp.to_string(), recorded_at: Time(door.clock.now()) };
     Told::new(vec![fact(door, cp, what)], &answer)
-}
-
-/// Tells once: a repeat of a key gets the answer that was kept. Runs to its end even if the caller goes away, so that
-/// a repeat never overtakes the request that it repeats.
-async fn once<F, Telling>(door: Door, key: Option<Key>, tell: F) -> Result<Response, Problem>
-where
-    F: FnOnce(Door) -> Telling + Send + 'static,
-    Telling: Future<Output = Result<Told, Problem>> + Send,
-{
-    let telling = async move {
-        let _held = match &key {
-            Some(key) => Some(door.keys.hold(key).await),
-            None => None,
-        };
-        if let Some(key) = &key
-            && let Some(kept) = door.memory.remembered(key.key.clone()).await?
-        {
-            return key.replay(kept);
-        }
-        let told = tell(door.clone()).await?;
-        commit(&door, key.as_ref(), told).await
-    };
-    let span = tracing::Span::current();
-    tokio::spawn(telling.instrument(span)).await.unwrap_or_else(|_| Err(Problem::ours()))
-}
-
-/// Stores what was told, and answers.
-async fn commit(door: &Door, key: Option<&Key>, told: Told) -> Result<Response, Problem> {
-    if !told.facts.is_empty() || !told.taken.is_empty() {
-        let remember = key.map(|key| key.remembering(StatusCode::OK, &told.body, door.clock.now()));
-        if let Err(error) = door.ingest.submit_with(told.facts, remember, told.taken).await {
-            door.counted.reports(ReportResult::TurnedAway, told.reports);
-            let mut let_in = door.let_in.lock();
-            told.new_names.iter().for_each(|name| {
-                let_in.remove(name);
-            });
-            return Err(error.into());
-        }
-        door.counted.reports(ReportResult::Stored, told.reports);
-        // Whoever tells something by hand looks at once whether it is there; reports come by the thousand, and wait
-        // for the next answer. What was told is stored even if the answer cannot be renewed now.
-        if told.reports == 0 {
-            let _ = door.ingest.settle().await;
-        }
-    }
-    drop(told.alone);
-    let json = HeaderValue::from_static("application/json");
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, json)], told.body).into_response())
-}
-
-/// Which names of control planes may come in with one request.
-pub(crate) struct Names<'a> {
-    door: &'a Door,
-    /// Those that came first with this request.
-    pub(crate) new: Vec<CpName>,
-}
-
-impl<'a> Names<'a> {
-    pub(crate) const fn new(door: &'a Door) -> Self {
-        Self { door, new: Vec::new() }
-    }
-
-    /// A known control plane may come, and an unknown one while there are few (DESIGN 5.10).
-    pub(crate) fn admit(&mut self, name: &CpName) -> Result<(), String> {
-        let known = &self.door.control_planes;
-        if known.is_known(name) {
-            return Ok(());
-        }
-        let mut let_in = self.door.let_in.lock();
-        if let_in.contains(name) {
-            return Ok(());
-        }
-        let_in.retain(|name| !known.is_known(name));
-        if known.undeclared() + let_in.len() >= UNDECLARED_MAX {
-            return Err(format!(
-                "{name} is not declared, and there are {UNDECLARED_MAX} undeclared control planes already: \
-                 declare it by PUT /api/v1/control-planes/{name}"
-            ));
-        }
-        let_in.insert(name.clone());
-        self.new.push(name.clone());
-        Ok(())
-    }
 }
