@@ -24,3 +24,4 @@ mod store;
 mod stories;
 mod tidy;
 mod wire;
+mod wire_recorded;

@@ -171,7 +171,10 @@ impl ControlPlane {
         *self.0.synced.lock() = None;
         let places = Arc::new(Semaphore::new(self.0.settings.connections_max));
         let tasks = TaskTracker::new();
-        let pushing = tokio::spawn(stopped.clone().run_until_cancelled_owned(Arc::clone(&self.0).push()));
+        let pushing = tokio::spawn(stopped.clone().run_until_cancelled_owned({
+            let control_plane = self.clone();
+            async move { control_plane.push().await }
+        }));
         while let Some(Ok(place)) = stopped.run_until_cancelled(Arc::clone(&places).acquire_owned()).await {
             let (stream, address) = match stopped.run_until_cancelled(listener.accept()).await {
                 Some(Ok(accepted)) => accepted,
@@ -195,6 +198,26 @@ impl ControlPlane {
         tasks.wait().await;
         // Ends by the same token.
         let _ = pushing.await;
+    }
+
+    /// Pushes to the nodes of v1: the first change at once, and what follows within the interval as one. [`Self::run`] does
+    /// this too; it never ends.
+    pub async fn push(&self) {
+        let mut changes = self.0.publishing.changes();
+        while changes.changed().await.is_ok() {
+            if self.0.served.load(Ordering::SeqCst) == 0 {
+                self.0.exported.send_if_modified(|exported| {
+                    *exported = None;
+                    false
+                });
+                continue;
+            }
+            let export = self.0.publishing.export(self.0.settings.clock.now());
+            self.0.exported.send_replace(Some(export));
+            self.0.settings.pace.wait(PUSH_INTERVAL).await;
+        }
+        // Nothing is published any more, and nodes are served what there is.
+        std::future::pending().await
     }
 
     /// The rows and the process as the Admin API shows them.
@@ -407,25 +430,6 @@ impl Inner {
             false
         });
         ServedCount(&self.served)
-    }
-
-    /// Pushes to the nodes of v1: the first change at once, and what follows within the interval as one.
-    async fn push(self: Arc<Self>) {
-        let mut changes = self.publishing.changes();
-        while changes.changed().await.is_ok() {
-            if self.served.load(Ordering::SeqCst) == 0 {
-                self.exported.send_if_modified(|exported| {
-                    *exported = None;
-                    false
-                });
-                continue;
-            }
-            let export = self.publishing.export(self.settings.clock.now());
-            self.exported.send_replace(Some(export));
-            self.settings.pace.wait(PUSH_INTERVAL).await;
-        }
-        // Nothing is published any more, and nodes are served what there is.
-        std::future::pending().await
     }
 
     /// Writes the row of a v1 node: with what it says it runs, or else with what was known.

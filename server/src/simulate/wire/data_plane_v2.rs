@@ -9,6 +9,7 @@ use super::websocket::{TooBig, WebSocket};
 use crate::kong::facts::ApplyFailure;
 use crate::kong::session::Opcode;
 use crate::kong::v2::{Delta, Encoding, Message};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tidemark_domain::hash::ConfigHash;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 /// A node asks this often, notified or not.
 const ASK_INTERVAL: Duration = Duration::from_secs(30);
@@ -45,8 +46,11 @@ struct Sync<'a> {
 impl Life {
     /// One connection after the other. `lacks_sync` is set once a control plane does not offer what the node wants.
     pub(super) async fn v2(&mut self, flavour: Option<Flavour>, lacks_sync: &watch::Sender<bool>) {
+        let mut ask = interval(self.pace().span(ASK_INTERVAL));
+        ask.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut is_first = true;
         loop {
-            let Err(over) = self.v2_once(flavour, lacks_sync).await;
+            let Err(over) = self.v2_once(flavour, lacks_sync, &mut ask, &mut is_first).await;
             self.seen.send_modify(|seen| {
                 seen.v2.is_open = false;
                 seen.v2.over = Some(over.to_string());
@@ -59,6 +63,8 @@ impl Life {
         &mut self,
         flavour: Option<Flavour>,
         lacks_sync: &watch::Sender<bool>,
+        ask: &mut Interval,
+        is_first: &mut bool,
     ) -> Result<Infallible, Over> {
         let node = Arc::clone(&self.orders.borrow_and_update().node);
         let mut socket = self.dial(&node, true).await?;
@@ -66,7 +72,7 @@ impl Life {
             seen.v2.is_open = true;
             seen.v2.connects += 1;
         });
-        let over = self.v2_over(&node, &mut socket, flavour, lacks_sync).await;
+        let over = self.v2_over(&node, &mut socket, flavour, lacks_sync, ask, is_first).await;
         self.part(&mut socket, over).await
     }
 
@@ -76,6 +82,8 @@ impl Life {
         socket: &mut WebSocket<S>,
         flavour: Option<Flavour>,
         lacks_sync: &watch::Sender<bool>,
+        ask: &mut Interval,
+        is_first: &mut bool,
     ) -> Result<Infallible, Over>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -98,11 +106,17 @@ impl Life {
         };
         let mut sync = flavour.map(|flavour| Sync::new(node, flavour));
         if let Some(sync) = &mut sync {
-            sync.begin(self, socket)?;
+            // The timer of 3.9 runs on while there is no connection, and a node that comes back waits for it (recorded).
+            // Later releases stop it, and start over.
+            if std::mem::take(is_first) || sync.flavour == Flavour::Tokens {
+                ask.reset();
+                sync.begin(self, socket)?;
+            } else {
+                while ask.tick().now_or_never().is_some() {}
+            }
         }
         let mut silence = Silence::new();
         let mut look = pin!(pace.wait(READ_TIMEOUT));
-        let mut ask = pin!(pace.wait(ASK_INTERVAL));
         let mut call_ends = pin!(pace.wait(CALL_MAX));
         let mut retry = pin!(pace.wait(RETRY_AFTER));
         loop {
@@ -137,8 +151,7 @@ impl Life {
                         sync.applied(self, socket, applied)?;
                     }
                 }
-                () = &mut ask => {
-                    ask.set(pace.wait(ASK_INTERVAL));
+                _ = ask.tick() => {
                     if let Some(sync) = sync.as_mut().filter(|sync| sync.is_idle()) {
                         sync.begin(self, socket)?;
                     }

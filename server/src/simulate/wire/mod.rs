@@ -1,5 +1,6 @@
 //! The fleet on the wire: data planes that dial, and control planes that accept, over WebSocket and mutual TLS
-//! (`kong-hybrid.md` 1, 2). A genuine Kong is to take them for its own kind.
+//! (`kong-hybrid.md` 1, 2). A genuine Kong is to take them for its own kind: recorded sessions are replayed against both
+//! sides (`tests/server/wire_recorded.rs`).
 //!
 //! Read in this order: [`node`] (what a node is and says), [`data_plane`] (how it lives), [`publishing`] (what a control
 //! plane knows), [`control_plane`] (how it serves nodes). Below them [`rpc`] is what both sides of v2 share, [`upgrade`] and [`websocket`]
