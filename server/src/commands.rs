@@ -271,6 +271,27 @@ pub async fn explain(explain: Explain) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Does work that goes on until the program is asked to stop.
+///
+/// # Errors
+/// Those of the work.
+pub async fn until_stopped<W>(work: impl FnOnce(CancellationToken) -> W) -> anyhow::Result<Ended>
+where
+    W: Future<Output = anyhow::Result<Ended>>,
+{
+    let (stopped, signalled) = (CancellationToken::new(), signal()?);
+    let work = work(stopped.clone());
+    let stop = async {
+        signalled.await;
+        stopped.cancel();
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = work => ended,
+        never = stop => never,
+    }
+}
+
 /// Ends when the supervisor or a person asks the program to stop. Listens from now on.
 fn signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};

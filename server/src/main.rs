@@ -15,6 +15,7 @@ use tidemark_server::http::openapi;
 use tidemark_server::run::HeldAt;
 use tidemark_server::simulate::commands as simulate;
 use tidemark_server::simulate::scenario::Telling;
+use tidemark_server::simulate::wire::commands as wire;
 use tracing_subscriber::EnvFilter;
 
 /// How far each configuration version has reached across the fleet, and which nodes it did not reach.
@@ -133,6 +134,12 @@ enum Simulate {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Runs simulated data planes against a control plane, Kong's own or a simulated one.
+    Nodes(Box<wire::Nodes>),
+    /// Runs a simulated control plane for data planes, Kong's own or simulated ones.
+    ControlPlane(Box<wire::ControlPlaneCommand>),
+    /// Writes a throwaway cluster certificate for both.
+    ClusterCert(wire::ClusterCert),
 }
 
 /// A setting is bad: the exit code that clap has for bad arguments.
@@ -171,6 +178,16 @@ fn main() -> ExitCode {
             let telling = if twin { Telling::Twin } else { Telling::Story };
             run(&config, simulate::run(simulate::Run { file, telling, to, speed, seed }))
         }
+        Command::Simulate { what: Simulate::Nodes(nodes) } => {
+            run(&config, commands::until_stopped(|stopped| wire::nodes(*nodes, stopped)))
+        }
+        Command::Simulate { what: Simulate::ControlPlane(control_plane) } => run(
+            &config,
+            commands::until_stopped(|stopped| wire::control_plane(*control_plane, stopped, control_plane_ready)),
+        ),
+        Command::Simulate { what: Simulate::ClusterCert(asked) } => {
+            run(&config, async move { wire::cluster_cert(&asked) })
+        }
         Command::Explain { at, node } => run(&config.clone(), async {
             print(&commands::explain(Explain { config, at, node }).await?);
             Ok(Ended::Well)
@@ -186,6 +203,12 @@ fn bad_setting(message: &str) -> ExitCode {
 /// The one line that whoever waits for the server reads; they may have gone away since.
 fn ready(address: SocketAddr) {
     let _ = writeln!(std::io::stdout(), "Tidemark is ready on http://{address}");
+}
+
+/// The same of a simulated control plane.
+fn control_plane_ready(address: SocketAddr, admin: Option<SocketAddr>) {
+    let admin = admin.map_or(String::new(), |admin| format!(", and as the Admin API on http://{admin}"));
+    let _ = writeln!(std::io::stdout(), "A simulated control plane is ready for nodes on {address}{admin}");
 }
 
 /// Settings of all origins, in their order.

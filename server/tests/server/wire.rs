@@ -12,22 +12,25 @@ use tidemark_server::clock::Clock;
 use tidemark_server::cluster_tls::{ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
 use tidemark_server::kong::facts::{ApplyFailure, PluginVersion};
 use tidemark_server::kong::hash::table_hashes;
+use tidemark_server::simulate::estate::{Counts, Estate, Write};
+use tidemark_server::simulate::wire::commands::{self, ControlPlaneCommand, Mtls, Nodes, RpcMode, Sync, Trust};
 use tidemark_server::simulate::wire::control_plane::{ControlPlane, Rpc, Settings};
 use tidemark_server::simulate::wire::data_plane::{Conduct, DataPlane, Dialler, Fault, Orders, Seen, Surroundings};
 use tidemark_server::simulate::wire::node::{Flavour, Node, Profile, SyncMode};
-use tidemark_server::simulate::wire::pace::Pace;
+use tidemark_server::simulate::wire::pace::{Between, Pace};
+use tidemark_server::simulate::wire::published_estate::PublishedEstate;
 use tidemark_server::simulate::wire::publishing::slot;
 use tidemark_server::simulate::wire::table::Table;
 use tidemark_server::simulate::wire::websocket::Room;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// A minute of Kong's in a second.
 const FAST: f64 = 60.0;
 /// What a machine may take for anything that takes no time.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 fn now() -> Timestamp {
     Clock::machine().now()
@@ -427,4 +430,148 @@ async fn two_nodes_of_one_id_share_a_row() {
     eventually("the one", || row() == Some(hash(&table(1)))).await;
     eventually("the other", || row() == Some(ConfigHash::ZEROS)).await;
     running.stop().await;
+}
+
+/// Resident memory of this process, in KiB; Linux says.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// 200 nodes; as many as `TIDEMARK_WIRE_NODES` says, with the database that `TIDEMARK_WIRE_ENTITIES` names:
+///
+///     TIDEMARK_WIRE_NODES=2000 TIDEMARK_WIRE_ENTITIES=30000 cargo test --release --package tidemark --test server \
+///         wire::a_process_holds -- --nocapture
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_holds_many_connections() {
+    let count: usize = std::env::var("TIDEMARK_WIRE_NODES").map_or(200, |count| count.parse().unwrap());
+    let entities = std::env::var("TIDEMARK_WIRE_ENTITIES").unwrap_or_else(|_| "small".to_owned());
+    let (_, counts) = Counts::PRESETS.into_iter().find(|(name, _)| *name == entities).unwrap();
+    tidemark_server::simulate::wire::descriptors::make_room_for(2 * count as u64).unwrap();
+    let (control_plane, node_tls) = shared();
+    let published = PublishedEstate::new("3.9.3".parse().unwrap(), Estate::new(1, "cp", counts, now()));
+    let settings = Settings { pace: Pace::KONG, ..Settings::new(control_plane, "3.9.3") };
+    let control_plane = ControlPlane::new(settings, Arc::clone(&published) as _);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stopped = CancellationToken::new();
+    let running = tokio::spawn({
+        let (control_plane, stopped) = (control_plane.clone(), stopped.clone());
+        async move { control_plane.run(listener, stopped).await }
+    });
+    let surroundings =
+        Surroundings::new(Dialler { address: address.to_string(), tls: node_tls }, Pace::KONG, Room::of(128 << 20));
+    let template = node("template", "3.9.3");
+    let before = resident();
+    let nodes: Vec<DataPlane> = (0..count)
+        .map(|number| {
+            let id = format!("{number:08}-0000-4000-8000-000000000000");
+            spawn(&surroundings, Node { id: id.into(), ..template.clone() }, Conduct::default())
+        })
+        .collect();
+    let began = Instant::now();
+    let everyone = |applied: u64| nodes.iter().all(|node| node.seen().borrow().applied >= applied);
+    let patience = Duration::from_secs(300);
+    let wait = async |applied: u64| {
+        while !everyone(applied) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(patience, wait(1)).await.expect("everyone has a configuration");
+    let first = began.elapsed();
+    let each = resident().saturating_sub(before) as f64 / (2 * count) as f64;
+    let began = Instant::now();
+    published.write(Write::Route, now());
+    timeout(patience, wait(2)).await.expect("everyone has the change");
+    println!(
+        "{count} nodes and as many connections of the control plane: all configured after {:.1} s, {each:.1} KiB a \
+         connection; all changed after {:.1} s; {} KiB in all",
+        first.as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+        resident()
+    );
+    let connects: u64 = nodes.iter().map(|node| node.seen().borrow().v1.connects).sum();
+    assert_eq!(connects, count as u64, "nobody came twice");
+    drop(nodes);
+    stopped.cancel();
+    timeout(patience, running).await.expect("it stops").unwrap();
+}
+
+#[tokio::test]
+async fn the_commands_run_nodes_against_a_control_plane() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = commands::ClusterCert {
+        certificate: folder.path().join("cluster.crt"),
+        key: folder.path().join("cluster.key"),
+        as_gen_cert: true,
+    };
+    commands::cluster_cert(&made).unwrap();
+    assert!(commands::cluster_cert(&made).is_err(), "what is there is not written over");
+    let trust = Trust {
+        cluster_cert: made.certificate,
+        cluster_cert_key: made.key,
+        cluster_mtls: Mtls::Shared,
+        cluster_ca_cert: None,
+    };
+    let control_plane = ControlPlaneCommand {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin_listen: Some("127.0.0.1:0".parse().unwrap()),
+        trust: trust.clone(),
+        gateway_version: "3.9.3".parse().unwrap(),
+        entities: Counts::SMALL,
+        write_every: 10,
+        rpc: RpcMode::Sync,
+        konnect: false,
+        seed: 1,
+        speed: pace(),
+    };
+    let stopped = CancellationToken::new();
+    let (ready, listening) = tokio::sync::oneshot::channel();
+    let serving = tokio::spawn(commands::control_plane(control_plane, stopped.clone(), |nodes, admin| {
+        ready.send((nodes, admin.unwrap())).unwrap();
+    }));
+    let (address, admin) = timeout(SOON, listening).await.unwrap().unwrap();
+    let nodes = |sync, count| Nodes {
+        connect: address.to_string(),
+        trust: trust.clone(),
+        cluster_server_name: None,
+        count,
+        gateway_version: vec!["3.9.3".parse().unwrap(), "3.4.2".parse().unwrap()],
+        labels: vec![("region".to_owned(), "eu".to_owned())],
+        sync,
+        apply_takes: Between::always(Duration::from_millis(100)),
+        fault: None,
+        faulty: 1,
+        konnect: false,
+        seed: u64::from(count),
+        speed: pace(),
+    };
+    let running: Vec<_> = [nodes(Sync::V1, 4), nodes(Sync::V2, 3)]
+        .map(|asked| tokio::spawn(commands::nodes(asked, stopped.clone())))
+        .into();
+    let rows = async || -> Vec<Value> {
+        let answer = reqwest::get(format!("http://{admin}/clustering/data-planes")).await.unwrap();
+        answer.json::<Value>().await.unwrap()["data"].as_array().unwrap().clone()
+    };
+    let all_run_something = async {
+        loop {
+            let rows = rows().await;
+            let empty = rows.iter().filter(|row| row["config_hash"] == ConfigHash::ZEROS.as_str()).count();
+            if rows.len() == 7 && empty == 0 {
+                break rows;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let rows = timeout(SOON, all_run_something).await.expect("all nodes have a configuration");
+    assert!(rows.iter().all(|row| row["sync_status"] == "normal"));
+    // The older ones of v2 sync by v1.
+    let tokens = rows.iter().filter(|row| row["config_hash"].as_str().unwrap().starts_with("000000000000")).count();
+    assert_eq!(tokens, 2);
+    stopped.cancel();
+    for task in running {
+        timeout(SOON, task).await.unwrap().unwrap().unwrap();
+    }
+    timeout(SOON, serving).await.unwrap().unwrap().unwrap();
 }

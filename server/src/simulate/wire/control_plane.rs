@@ -31,7 +31,7 @@ use tidemark_domain::hash::ConfigHash;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -339,7 +339,7 @@ impl Inner {
         exported.mark_unchanged();
         let mut status = word(&SyncStatus::Normal);
         let mut tokens = VecDeque::from([Token::Reconfigure]);
-        let mut silence = pin!(settings.pace.wait(SILENT_AFTER));
+        let mut silence = pin!(sleep(settings.pace.judging(SILENT_AFTER)));
         loop {
             // One after the other: what is sent is the newest at that moment.
             while socket.is_drained()
@@ -372,7 +372,7 @@ impl Inner {
             tokio::select! {
                 frame = socket.next_or_drained(!tokens.is_empty()) => {
                     let Some(frame) = frame? else { continue };
-                    silence.set(settings.pace.wait(SILENT_AFTER));
+                    silence.set(sleep(settings.pace.judging(SILENT_AFTER)));
                     match frame.opcode {
                         Opcode::Ping => {
                             let hash = v1::heartbeat(&frame.payload).map_err(Over::Refused)?;

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::time::SECOND;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Nodes that are notified of a change: the first page of the table, and no more.
 const NOTIFIED_MAX: usize = 512;
@@ -74,7 +74,7 @@ impl Inner {
         }
         let mut next_id = 0;
         let mut silence = Silence::new();
-        let mut look = pin!(settings.pace.wait(READ_TIMEOUT));
+        let mut look = pin!(sleep(settings.pace.judging(READ_TIMEOUT)));
         loop {
             tokio::select! {
                 frame = socket.next() => {

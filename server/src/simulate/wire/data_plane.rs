@@ -25,9 +25,9 @@ use tidemark_domain::gateway::GatewayVersion;
 use tidemark_domain::hash::ConfigHash;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// `PING_INTERVAL`: rounds of [`ROUND`] between two heartbeats.
 const ROUNDS_BETWEEN_PINGS: u32 = 30;
@@ -43,6 +43,9 @@ const RECONNECT_SECONDS: std::ops::RangeInclusive<u64> = 5..=10;
 /// For TCP, TLS and upgrade together, and for the end of a connection; real time at any pace. Kong waits 5 s for each,
 /// but has no thousand neighbours in its process.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+
+/// Nodes of one process that shake hands at once. More would all be slower, until none is done in time.
+const DIALS_AT_ONCE: usize = 128;
 
 /// What connects a node with its control plane.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -70,6 +73,7 @@ pub struct Surroundings {
     pace: Pace,
     room: Room,
     offers: Arc<Offers>,
+    dialling: Semaphore,
 }
 
 /// What a node is and how it behaves, to be changed at any moment.
@@ -196,7 +200,8 @@ impl Surroundings {
     /// Nodes that dial like this, at this pace, and hold at most so many bytes of large frames at once.
     #[must_use]
     pub fn new(dials: impl Dials + 'static, pace: Pace, room: Room) -> Arc<Self> {
-        Arc::new(Self { dials: Box::new(dials), pace, room, offers: Arc::default() })
+        let dialling = Semaphore::new(DIALS_AT_ONCE);
+        Arc::new(Self { dials: Box::new(dials), pace, room, offers: Arc::default(), dialling })
     }
 }
 
@@ -312,6 +317,8 @@ impl Life {
         };
         let random = Pcg32::seed_from_u64(self.random.random());
         let surroundings = &self.surroundings;
+        // Never closed.
+        let _turn = surroundings.dialling.acquire().await;
         let attempt = async {
             let stream = surroundings.dials.dial().await.map_err(Over::NoConnection)?;
             let host = surroundings.dials.host();
@@ -333,7 +340,7 @@ impl Life {
             socket.send(Opcode::Binary, node.basic_info())?;
             self.ping(&mut socket)?;
             let mut round = pin!(pace.wait(ROUND));
-            let mut silence = pin!(pace.wait(SILENT_AFTER));
+            let mut silence = pin!(sleep(pace.judging(SILENT_AFTER)));
             let mut rounds_left = ROUNDS_BETWEEN_PINGS;
             let mut owes_text = true;
             let mut pending: Option<Frame> = None;
@@ -344,7 +351,7 @@ impl Life {
                 }
                 tokio::select! {
                     frame = socket.next() => {
-                        silence.set(pace.wait(SILENT_AFTER));
+                        silence.set(sleep(pace.judging(SILENT_AFTER)));
                         let frame = frame?;
                         match frame.opcode {
                             // Of several that wait, only the newest is applied.

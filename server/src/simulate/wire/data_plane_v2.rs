@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidemark_domain::hash::ConfigHash;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// A node asks this often, notified or not.
 const ASK_INTERVAL: Duration = Duration::from_secs(30);
@@ -116,8 +116,8 @@ impl Life {
             }
         }
         let mut silence = Silence::new();
-        let mut look = pin!(pace.wait(READ_TIMEOUT));
-        let mut call_ends = pin!(pace.wait(CALL_MAX));
+        let mut look = pin!(sleep(pace.judging(READ_TIMEOUT)));
+        let mut call_ends = pin!(sleep(pace.judging(CALL_MAX)));
         let mut retry = pin!(pace.wait(RETRY_AFTER));
         loop {
             let asked_before = sync.as_ref().and_then(|sync| sync.asked);
@@ -176,7 +176,7 @@ impl Life {
                 },
             }
             if sync.as_ref().and_then(|sync| sync.asked) != asked_before {
-                call_ends.set(pace.wait(CALL_MAX));
+                call_ends.set(sleep(pace.judging(CALL_MAX)));
                 retry.set(pace.wait(RETRY_AFTER));
             }
         }

@@ -18,6 +18,8 @@ pub mod publishing;
 
 pub mod table;
 
+pub mod published_estate;
+
 pub mod control_plane;
 
 mod control_plane_v2;
@@ -33,3 +35,7 @@ pub mod upgrade;
 pub mod websocket;
 
 pub mod pace;
+
+pub mod descriptors;
+
+pub mod commands;

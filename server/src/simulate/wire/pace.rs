@@ -35,6 +35,13 @@ impl Pace {
         self.span(of_kong).max(of_kong)
     }
 
+    /// How long until a peer is judged silent. At most ten times as fast as Kong: a fleet may live faster, but the machine
+    /// that all of it shares is no less often late.
+    #[must_use]
+    pub fn judging(self, of_kong: Duration) -> Duration {
+        self.span(of_kong).max(of_kong / 10)
+    }
+
     /// Waits for a span of Kong's.
     #[must_use = "a wait is a future"]
     pub fn wait(self, of_kong: Duration) -> Sleep {
@@ -73,6 +80,8 @@ mod tests {
         assert_eq!(Pace::faster(60.0).unwrap().span(span), Duration::from_millis(500));
         assert_eq!(Pace::faster(60.0).unwrap().patience(span), span);
         assert_eq!(Pace::faster(0.5).unwrap().patience(span), 2 * span);
+        assert_eq!(Pace::faster(60.0).unwrap().judging(span), Duration::from_secs(3));
+        assert_eq!(Pace::faster(5.0).unwrap().judging(span), Duration::from_secs(6));
         for times in [0.0, -1.0, 1e9, f64::NAN] {
             assert_eq!(Pace::faster(times), None);
         }

@@ -7,7 +7,7 @@ use crate::kong::session::INFLATED_MAX;
 use crate::kong::v2::{self, Encoding, Message};
 use bytes::Bytes;
 use std::pin::Pin;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 
 /// The one capability that is about configuration.
 pub const SYNC_V2: &str = "kong.sync.v2";
@@ -66,7 +66,7 @@ impl Silence {
     pub fn broken(&mut self, look: Pin<&mut Sleep>, pace: Pace) {
         self.looks = 0;
         let mut look = look;
-        look.set(pace.wait(READ_TIMEOUT));
+        look.set(sleep(pace.judging(READ_TIMEOUT)));
     }
 
     /// Looks. Kong reckons in whole seconds of the wall clock, so that "more than 30 s" may be true at 30.005 s
@@ -74,7 +74,7 @@ impl Silence {
     pub fn look(&mut self, look: Pin<&mut Sleep>, pace: Pace) -> Due {
         self.looks += 1;
         let mut look = look;
-        look.set(pace.wait(READ_TIMEOUT));
+        look.set(sleep(pace.judging(READ_TIMEOUT)));
         match self.looks {
             ..=6 => Due::Nothing,
             7..=9 => Due::Ping,
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_is_asked_about_and_then_ended() {
-        let mut look = std::pin::pin!(Pace::KONG.wait(READ_TIMEOUT));
+        let mut look = std::pin::pin!(sleep(Pace::KONG.judging(READ_TIMEOUT)));
         let mut silence = Silence::new();
         let due: Vec<_> = (0..10).map(|_| silence.look(look.as_mut(), Pace::KONG)).collect();
         assert_eq!(due[..6], [Due::Nothing; 6], "up to 30 s");
