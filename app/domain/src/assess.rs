@@ -5,7 +5,7 @@
 //! time alone: who keeps answers in memory looks again then, and not before.
 
 use crate::delays::poll_only;
-use crate::fact::{ConfigRef, Scope, Source, SyncMode, SyncStatus};
+use crate::fact::{ConfigRef, Keeps, PluginChange, Scope, Source, SyncMode, SyncStatus};
 use crate::guard::Damage;
 use crate::id::Ordinal;
 use crate::ledger::{Ledger, Version};
@@ -519,6 +519,7 @@ fn overlays(
     let cert_expiring = ends_soon(attributes.certificate_expires_at);
     let license_expiring = ends_soon(attributes.license_expires_at);
     let license_ended = attributes.license_expires_at.is_some_and(|at| horizon.past(at));
+    let unverified = deciding.and_then(|stream| unverified_change(node, stream, known.ledger, horizon.now));
     let served_at = node.streams.iter().find(|stream| stream.source == Source::AccessLog).map(|stream| stream.last_at);
     let heard = connectivity.word() == ConnectionWord::Connected;
     let serving =
@@ -527,6 +528,8 @@ fn overlays(
         .with_if(cached, Overlay::Cached)
         .with_if(cached && license_ended, Overlay::RestartUnsafe)
         .with_if(destroyed, Overlay::SuspiciousContent)
+        .with_if(unverified.is_some(), Overlay::PluginStateUnverified)
+        .with_if(unverified.is_some_and(|change| change.counters()), Overlay::CountersMayReset)
         .with_if(poll_only(&node.delays).is_some(), Overlay::PollOnly)
         .with_if(full_sync(node, known.ledger).is_some(), Overlay::FellBackToFullSync)
         .with_if(cert_expiring, Overlay::CertExpiring)
@@ -536,6 +539,42 @@ fn overlays(
         .with_if(!live_twins(node, horizon).is_empty(), Overlay::DuplicateId)
         .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
         .with_if(serving, Overlay::ServingWhileSilent)
+}
+
+/// A change of plugins that a node took by delta, and that nothing proves to be used by all of its workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unverified<'a> {
+    /// The version.
+    pub version: Ordinal,
+    /// The plugins that it changed.
+    pub plugins: &'a [PluginChange],
+    /// Since when the node has it.
+    pub since: Timestamp,
+}
+
+impl Unverified<'_> {
+    /// Whether one of the plugins counts in the node's memory.
+    #[must_use]
+    pub fn counters(&self) -> bool {
+        self.plugins.iter().any(|change| change.keeps == Keeps::Counters)
+    }
+}
+
+/// The change of plugins of a node that is not proven to be used, as the deciding source tells it.
+#[must_use]
+pub fn unverified<'a>(
+    node: &Node,
+    assessment: &Assessment,
+    ledger: &'a Ledger,
+    now: Timestamp,
+) -> Option<Unverified<'a>> {
+    let deciding = node.streams.iter().find(|stream| Some(stream.source) == assessment.source)?;
+    unverified_change(node, deciding, ledger, now)
+}
+
+fn unverified_change<'a>(node: &Node, stream: &Stream, ledger: &'a Ledger, now: Timestamp) -> Option<Unverified<'a>> {
+    let (version, since) = node.unverified(stream, ledger, now)?;
+    Some(Unverified { version: version.ordinal, plugins: &version.plugins_changed, since })
 }
 
 /// Answers in a row that are the whole configuration, after which a node is held to have fallen back: one comes after

@@ -492,6 +492,35 @@ pub struct Announcement {
     /// What it takes away is meant ([`crate::guard`]).
     #[serde(default)]
     pub intended: bool,
+    /// Plugins that it made or changed; at most [`PluginChange::MAX`].
+    #[serde(default)]
+    pub plugins_changed: Vec<PluginChange>,
+}
+
+/// A plugin that a version made or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginChange {
+    /// Its name.
+    pub name: Line,
+    /// What it keeps in the memory of a node.
+    pub keeps: Keeps,
+}
+
+impl PluginChange {
+    /// Plugins that are named of one version.
+    pub const MAX: usize = 32;
+}
+
+/// What a plugin keeps in the memory of a node, so that a change by delta may not be used at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keeps {
+    /// Nothing that is known.
+    Nothing,
+    /// Something that it made of its configuration, or of other entities.
+    State,
+    /// Counters, which may begin anew.
+    Counters,
 }
 
 /// A configuration on the wire.
@@ -509,6 +538,9 @@ pub struct Frame {
     pub mode: SyncMode,
     /// Bytes on the wire.
     pub bytes: u64,
+    /// Plugins that it makes or changes, where it is a delta; at most [`PluginChange::MAX`].
+    #[serde(default)]
+    pub plugins_changed: Vec<PluginChange>,
 }
 
 /// What is known of a configuration's content (DESIGN 5.3).

@@ -16,7 +16,10 @@
 //! Aliases are kept with their evidence. An alias that a movement made is unproven; refutation moves it to the new
 //! version, proof makes it good, and the next change leaves it, unproven, with the version before.
 
-use crate::fact::{Announcement, ConfigRef, Content, Declaration, Frame, Said, Scope, Shape, Source, SyncMode, Word};
+use crate::fact::{
+    Announcement, ConfigRef, Content, Declaration, Frame, Keeps, PluginChange, Said, Scope, Shape, Source, SyncMode,
+    Word,
+};
 use crate::guard::{
     CountChange, Damage, End, Finding, Grade, SHAPE_MAY_TAKE_MS, Sample, Watch, difference, is_notable,
 };
@@ -32,6 +35,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Movements that are remembered; older ones are forgotten first.
 const MOVEMENTS_MAX: usize = 64;
+/// Versions in one delta at most (`kong-hybrid.md` 2.5); one that spans more is no delta.
+const KEEPING_LOOK_BACK: usize = 512;
 /// Cohorts whose shapes are kept of one version; a shape of any further one is not looked at.
 const SHAPES_MAX: usize = 16;
 /// Pairs of replica and scope whose last word is remembered; the longest silent is forgotten first.
@@ -100,6 +105,8 @@ pub struct Version {
     pub shapes: Vec<(Scope, Shape)>,
     /// Somebody said that what it takes away is meant.
     pub intended: bool,
+    /// Plugins that it made or changed, as far as that was told.
+    pub plugins_changed: Vec<PluginChange>,
 }
 
 impl Version {
@@ -620,6 +627,7 @@ impl Ledger {
         if said.intended {
             self.guard_again(ordinal);
         }
+        self.learn_plugins(ordinal, &said.plugins_changed);
         if let Some(shape) = &said.shape {
             self.learn_shape(ordinal, &word.scope, shape);
         }
@@ -875,6 +883,7 @@ impl Ledger {
     fn learn_content(&mut self, config: &ConfigRef, word: &Word, frame: &Frame) {
         let latest = Timestamp::from_ms(i64::MAX);
         let Some(ordinal) = self.meaning(config, &word.scope, latest).map(|alias| alias.ordinal) else { return };
+        self.learn_plugins(ordinal, &frame.plugins_changed);
         if let Some(shape) = &frame.shape {
             self.learn_shape(ordinal, &word.scope, shape);
         }
@@ -892,6 +901,28 @@ impl Ledger {
         for (scope, shape) in shapes.unwrap_or_default() {
             self.learn_shape(ordinal, &scope, &shape);
         }
+    }
+
+    /// Keeps which plugins a version changed: of each the most that it is said to keep.
+    fn learn_plugins(&mut self, ordinal: Ordinal, changes: &[PluginChange]) {
+        let Some(version) = index_of(ordinal).and_then(|index| self.versions.get_mut(index)) else { return };
+        for change in changes {
+            let known = version.plugins_changed.iter().position(|known| known.name == change.name);
+            if let Some(known) = known.and_then(|place| version.plugins_changed.get_mut(place)) {
+                known.keeps = known.keeps.max(change.keeps);
+            } else if version.plugins_changed.len() < PluginChange::MAX {
+                version.plugins_changed.push(change.clone());
+            }
+        }
+    }
+
+    /// The newest version after one, up to another, that changed a plugin which keeps something in memory.
+    #[must_use]
+    pub fn keeping_between(&self, after: Ordinal, upto: Ordinal) -> Option<&Version> {
+        let (from, to) = (self.rank_of(after) as usize + 1, self.rank_of(upto) as usize + 1);
+        let between = self.order.get(from..to).unwrap_or_default().iter().rev().take(KEEPING_LOOK_BACK);
+        let keeps = |version: &&Version| version.plugins_changed.iter().any(|change| change.keeps > Keeps::Nothing);
+        between.filter_map(|ordinal| self.version(*ordinal)).find(keeps)
     }
 
     /// Keeps what a version is made of in a cohort; the first word on it counts.
@@ -1374,6 +1405,7 @@ impl Ledger {
             digests: Vec::new(),
             shapes: Vec::new(),
             intended: false,
+            plugins_changed: Vec::new(),
         });
         self.names.push(Vec::new());
         let between = place < self.order.len();

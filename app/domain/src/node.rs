@@ -8,7 +8,7 @@ use crate::fact::{
     SyncStatus,
 };
 use crate::id::{Line, NodeId, Ordinal};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Version};
 use crate::policy::late_after;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub struct Run {
     pub from_current: bool,
     /// It ran what a destructive change left before it came to this: since then ([`crate::guard`]).
     pub destroyed_since: Option<Timestamp>,
+    /// It came to this by a delta on top of what it ran before.
+    pub by_delta: bool,
+    /// A version that it took by delta before, which changed a plugin that keeps something in memory; and since when.
+    pub unverified: Option<(Ordinal, Timestamp)>,
 }
 
 /// One source's view of a node.
@@ -250,7 +254,22 @@ impl Node {
                 self.streams.iter().position(|stream| stream.source == source).unwrap_or(0)
             }
         };
-        self.streams[place].report(at, interval_ms, report, &cohort, ledger);
+        let by_delta = self.attributes.sync_mode == Some(SyncMode::Delta);
+        self.streams[place].report(at, interval_ms, report, (&cohort, by_delta), ledger);
+    }
+
+    /// A version that it took by delta, and since when, that changed a plugin which keeps something in its memory; since
+    /// then it neither came back nor took the whole. What is not by delta makes a node drop all that it has.
+    #[must_use]
+    pub fn unverified<'a>(
+        &self,
+        stream: &Stream,
+        ledger: &'a Ledger,
+        at: Timestamp,
+    ) -> Option<(&'a Version, Timestamp)> {
+        let (ordinal, since) = stream.unverified(&self.cohort(), ledger, at)?;
+        let reconnected = self.link.as_ref().and_then(|link| link.opened_at).is_some_and(|opened_at| opened_at > since);
+        (!reconnected).then_some((ledger.version(ordinal)?, since))
     }
 
     /// Two machines that take turns under one id: neither replaces the other (DESIGN 5.10).
@@ -359,7 +378,14 @@ fn say<T: Clone + PartialEq>(slot: &mut Option<SaidSince<T>>, said: Option<&T>, 
 }
 
 impl Stream {
-    fn report(&mut self, at: Timestamp, interval_ms: i64, report: &Report, cohort: &Scope, ledger: &Ledger) {
+    fn report(
+        &mut self,
+        at: Timestamp,
+        interval_ms: i64,
+        report: &Report,
+        (cohort, by_delta): (&Scope, bool),
+        ledger: &Ledger,
+    ) {
         if at < self.last_at {
             // There were more reports, and nobody knows any more when the last of them came.
             self.last_estimated |= report.estimated;
@@ -373,6 +399,7 @@ impl Stream {
         let same_moment = at == self.last_at && self.run.as_ref().is_some_and(|run| run.since == at);
         let last_at = std::mem::replace(&mut self.last_at, at);
         self.uncertain_ms = report.uncertain_ms;
+        let unverified = self.unverified(cohort, ledger, at);
         let Some(config) = &report.running else { return };
         // Two configurations in one moment: the order of arrival must not decide, so the text does.
         if at == last_at && self.run.as_ref().is_some_and(|run| *config < run.config) {
@@ -389,15 +416,33 @@ impl Stream {
                 let destroyed = ran.is_some_and(|ran| ledger.destroyed_in(ran, cohort).is_some());
                 let destroyed_since = destroyed.then(|| run.destroyed_since.unwrap_or(run.since));
                 let from_current = unbroken && was_current;
-                let before =
-                    std::mem::replace(run, Run { config: config.clone(), since: at, from_current, destroyed_since });
+                let by_delta = by_delta && unbroken && !run.config.is_zeros();
+                let unverified = unverified.filter(|_| by_delta);
+                let (config, since) = (config.clone(), at);
+                let came = Run { config, since, from_current, destroyed_since, by_delta, unverified };
+                let before = std::mem::replace(run, came);
                 self.before = Some((before.config, last_at));
             }
             None => {
                 let (config, since) = (config.clone(), at);
-                self.run = Some(Run { config, since, from_current: false, destroyed_since: None });
+                let (destroyed_since, unverified) = (None, None);
+                self.run =
+                    Some(Run { config, since, from_current: false, destroyed_since, by_delta: false, unverified });
             }
         }
+    }
+
+    /// The version that the run came over by delta, or came over before without a gap since, that changed a plugin which
+    /// keeps something in memory; and since when.
+    fn unverified(&self, cohort: &Scope, ledger: &Ledger, at: Timestamp) -> Option<(Ordinal, Timestamp)> {
+        let run = self.run.as_ref()?;
+        let meant = |config| ledger.meaning(config, cohort, at).map(|alias| alias.ordinal);
+        let came_over = || {
+            let (before, _) = self.before.as_ref().filter(|_| run.by_delta)?;
+            let version = ledger.keeping_between(meant(before)?, meant(&run.config)?)?;
+            Some((version.ordinal, run.since))
+        };
+        came_over().or(run.unverified).filter(|(_, since)| *since >= self.unbroken_since)
     }
 
     /// The version that the run means at a moment.

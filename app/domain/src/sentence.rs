@@ -6,10 +6,10 @@
 //! middle. A node that is not heard is judged by its last report, in those words, and what to do next is about why it
 //! is not heard. No next step is a restart.
 
-use crate::assess::FullSync;
+use crate::assess::{FullSync, Unverified};
 use crate::common::{PAIR, lift};
 use crate::delays::PollOnly;
-use crate::fact::{ApplyFailure, ConfigRef, Source, WithheldReason};
+use crate::fact::{ApplyFailure, ConfigRef, Keeps, Source, WithheldReason};
 use crate::guard::{Damage, Subject};
 use crate::id::{CpName, Ordinal};
 use crate::notice::{NoticeKind, Severity};
@@ -62,6 +62,8 @@ pub struct Facts<'a> {
     pub poll_only: Option<PollOnly>,
     /// It asked for deltas, and gets the whole.
     pub full_sync: Option<FullSync>,
+    /// A change of plugins that is not proven to be used.
+    pub unverified: Option<Unverified<'a>>,
 }
 
 /// The answer in words: state, age, cause, next step; at most [`CHARS_MAX`] characters.
@@ -340,9 +342,13 @@ fn said(facts: &Facts<'_>) -> Said {
             Said { heading, briefly: "empty".to_owned(), cause: vec![cause], next }
         }
         ConfigState::Current { running, how, since } => {
-            let nothing = match &facts.damage {
-                None => vec!["Nothing to do.".to_owned()],
-                Some(Damage { last_good, .. }) => vec![
+            let nothing = match (&facts.damage, &facts.unverified) {
+                (None, None) => vec!["Nothing to do.".to_owned()],
+                (None, Some(unverified)) => vec![
+                    format!("Next: try a request that the change of {} concerns.", keeping(unverified)),
+                    "Next: try a request that its change of plugins concerns.".to_owned(),
+                ],
+                (Some(Damage { last_good, .. }), _) => vec![
                     format!("Next: compare it with {last_good}, the last good version."),
                     format!("Next: compare it with {last_good}."),
                 ],
@@ -523,6 +529,14 @@ fn lost(damage: &Damage<'_>) -> [String; 2] {
     }
 }
 
+/// The first of the plugins that keep something, by name.
+fn keeping(unverified: &Unverified<'_>) -> String {
+    let keeping = unverified.plugins.iter().filter(|change| change.keeps > Keeps::Nothing);
+    let mut names = keeping.map(|change| name(change.name.as_str()));
+    let first = names.next().unwrap_or_else(|| "a plugin".to_owned());
+    if names.next().is_some() { format!("{first} and others") } else { first }
+}
+
 fn keeps(running: Option<Ordinal>) -> String {
     running.map_or_else(|| "what it keeps is not in the ledger".to_owned(), |running| format!("keeps {running}"))
 }
@@ -589,6 +603,16 @@ fn evidence_clauses(facts: &Facts<'_>) -> Vec<Clause> {
             format!(" {briefly}."),
         ];
         clauses.push(Clause::may_be(1, forms));
+    }
+    if let Some(unverified) = &facts.unverified {
+        let (version, what) = (unverified.version, keeping(unverified));
+        let kept = if unverified.counters() { "counters may reset" } else { "its state is not verified" };
+        let forms = vec![
+            format!(" {version} changed {what} by delta: {kept}."),
+            format!(" {version} changed plugins by delta: {kept}."),
+            format!(" {version} changed plugins by delta."),
+        ];
+        clauses.push(Clause::may_be(2, forms));
     }
     if let Some(FullSync { bytes, delta_bytes }) = facts.full_sync {
         let forms = match (bytes.map(size), delta_bytes.map(size)) {
@@ -777,6 +801,22 @@ fn inferred(facts: &Facts<'_>) -> Vec<String> {
             moment(since, facts.now)
         )),
     }
+    if let Some(unverified) = &facts.unverified {
+        let (version, what) = (unverified.version, keeping(unverified));
+        let since = moment(unverified.since, facts.now);
+        let counters = if unverified.counters() { ", and its counters may have begun anew" } else { "" };
+        infer.push(format!(
+            "It took {version} by delta at {since}. That changed {what}, which keeps something in memory: a worker may \
+             still use what it had{counters}."
+        ));
+    }
+    if facts.full_sync.is_some() {
+        infer.push(
+            "It asked for deltas and gets the whole each time: most often because its gateway version is older than its \
+             control plane's."
+                .to_owned(),
+        );
+    }
     if facts.inferred {
         infer.push(format!(
             "Inferred: no word of {} reaches us, so its versions are read from what its nodes report.",
@@ -853,6 +893,13 @@ fn not_known(facts: &Facts<'_>) -> Vec<String> {
         | ConfigState::Behind { cause: BehindCause::Away, .. } => None,
     };
     cannot.extend(more.map(str::to_owned));
+    if facts.unverified.is_some() {
+        cannot.push(
+            "Whether each of its workers uses the changed plugins. A request that the change concerns would tell; a full \
+             sync makes it drop all that it had."
+                .to_owned(),
+        );
+    }
     if facts.inferred {
         cannot
             .push("What the control plane means to publish. Connect a tap or shadow, or announce versions.".to_owned());
@@ -1245,6 +1292,7 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact::PluginChange;
     use crate::guard::{Loss, Measure};
     use crate::id::Line;
     use crate::time::{HOUR, MINUTE};
@@ -1338,7 +1386,12 @@ mod tests {
             damage: None,
             poll_only: None,
             full_sync: None,
+            unverified: None,
         })
+    }
+
+    fn change(name: &str, keeps: Keeps) -> PluginChange {
+        PluginChange { name: Line::from_outside(name).unwrap_or_else(|| "x".parse().expect("a line")), keeps }
     }
 
     /// A loss of which nothing is said but what was there.
@@ -1514,6 +1567,40 @@ mod tests {
             [
                 "Disconnected for 3 h; by its last report current at v41; lost 30 of 40 hosts after v38. Next: look at the network between gw-eu-west-1-19 and eu-prod.",
                 "Reported e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. Lost 30 of 40 hosts after v38; here since 08:49:57 UTC.",
+            ],
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_change_by_delta_that_is_not_proven_to_be_used_is_said_with_what_to_do() {
+        let since = ago(3 * HOUR);
+        let current = ConfigState::Current { running: Ordinal::new(41), how: CurrentBy::Version, since };
+        let lines = |plugins: &[PluginChange]| {
+            example(verdict(Connectivity::Connected { since }, current, Overlays::NONE), |facts| {
+                let unverified = Some(Unverified { version: Ordinal::new(41), plugins, since });
+                let facts = Facts { unverified, expected: facts.reported, ..*facts };
+                [headline(&facts), evidence(&facts)]
+            })
+        };
+        let limits = change("rate-limiting", Keeps::Counters);
+        let said = [
+            lines(std::slice::from_ref(&limits)),
+            lines(&[change("cors", Keeps::Nothing), change("our-own", Keeps::State), limits.clone()]),
+            lines(&[change("our-own", Keeps::State)]),
+        ];
+        let expected: &[[&str; 2]] = &[
+            [
+                "Current for 3 h: runs v41, the head. Next: try a request that the change of rate-limiting concerns.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. v41 changed rate-limiting by delta: counters may reset.",
+            ],
+            [
+                "Current for 3 h: runs v41, the head. Next: try a request that the change of our-own and others concerns.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. v41 changed our-own and others by delta: counters may reset.",
+            ],
+            [
+                "Current for 3 h: runs v41, the head. Next: try a request that the change of our-own concerns.",
+                "Reports e64b0f1d…1e4f40, held to be v41, as expected; last report 11 s ago by Konnect. v41 changed our-own by delta: its state is not verified.",
             ],
         ];
         assert_eq!(said, expected);
@@ -1766,6 +1853,8 @@ mod tests {
         let none = ApplyFailure { entity: None, field: None, ..all.clone() };
         let overlays = Overlay::ALL.into_iter().fold(Overlays::NONE, Overlays::with);
         let worst = loss(Subject::Type(wide.clone()), u64::MAX);
+        let plugins = [change(&wide, Keeps::Counters), change("b", Keeps::State)];
+        let unverified = Unverified { version: Ordinal::new(u32::MAX), plugins: &plugins, since: NOW };
         let full_sync = Some(FullSync { bytes: Some(u64::MAX), delta_bytes: Some(u64::MAX) });
         let poll_only = Some(PollOnly { changes: u32::MAX, least_ms: u32::MAX, most_ms: u32::MAX });
         let damage = Damage { loss: &worst, lost: u64::MAX - 1, last_good: Ordinal::new(u32::MAX), since: NOW };
@@ -1798,6 +1887,7 @@ mod tests {
                                     damage: at.map(|since| Damage { since, ..damage }),
                                     poll_only,
                                     full_sync: at.and(full_sync),
+                                    unverified: at.map(|since| Unverified { since, ..unverified }),
                                 };
                                 check_line(&headline_clauses(&facts));
                                 check_line(&evidence_clauses(&facts));
@@ -1864,6 +1954,8 @@ mod tests {
                 field: Line::from_outside(&node),
             });
             let loss = loss(Subject::Type(entity.clone()), u64::from(other));
+            let plugins = [change(&entity, if bits & 512 == 0 { Keeps::State } else { Keeps::Counters })];
+            let unverified = Unverified { version: Ordinal::new(one), plugins: &plugins, since };
             let damage = Damage { loss: &loss, lost: u64::from(one), last_good: Ordinal::new(one), since };
             let facts = Facts {
                 verdict: &verdict,
@@ -1881,6 +1973,7 @@ mod tests {
                 uncertain_ms: one,
                 inferred: bits & 16 == 0,
                 damage: (bits & 32 == 0).then_some(damage),
+                unverified: (bits & 256 == 0).then_some(unverified),
                 full_sync: (bits & 128 == 0).then_some(FullSync { bytes: Some(behind.into()), delta_bytes: None }),
                 poll_only: (bits & 64 == 0).then_some(PollOnly { changes: one, least_ms: other, most_ms: behind }),
             };

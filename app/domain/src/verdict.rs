@@ -536,9 +536,9 @@ pub enum Overlay {
     RestartUnsafe,
     /// It runs what a destructive change left ([`crate::guard`]).
     SuspiciousContent,
-    /// The state of its plugins is not verified.
+    /// It took a change of a plugin that keeps something in memory by delta: whether all of it uses that is not proven.
     PluginStateUnverified,
-    /// Local counters may reset at a sync.
+    /// Such a plugin counts: its counters may have begun anew.
     CountersMayReset,
     /// It learns of changes by its own poll only, never by the push ([`crate::delays`]).
     PollOnly,

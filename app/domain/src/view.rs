@@ -353,6 +353,8 @@ pub struct VersionView {
     pub shape: Option<Shape>,
     /// How that differs from the version before it whose content was seen.
     pub change: Option<ContentChange>,
+    /// Plugins that it made or changed, as far as that was told.
+    pub plugins_changed: Vec<Line>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread, drawn; `None` where no node reached it.

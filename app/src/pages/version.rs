@@ -200,6 +200,8 @@ fn made(view: &VersionView, links: &Links) -> Part {
     known.extend(row.token.clone().map(|token| ("Token", vec![hash(&ConfigRef::from(token))])));
     known.extend(row.no_op.then(|| ("Behaviour", vec![text("a no-op: it changes nothing")])));
     known.extend(row.reverts_to.map(|to| ("Goes back to", vec![link(links.version(&row.control_plane, to), to)])));
+    let plugins: Vec<String> = view.plugins_changed.iter().map(ToString::to_string).collect();
+    known.extend((!plugins.is_empty()).then(|| ("Plugins changed", vec![outside(plugins.join(", "))])));
     let content = match &view.shape {
         Some(shape) => {
             let say = view.change.as_ref().map_or_else(none, |change| {

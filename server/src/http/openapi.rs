@@ -168,6 +168,8 @@ pub struct AnnouncementBody {
     pub digest: Option<String>,
     /// What it takes away is meant: notable, not destructive. May be said later too.
     pub intended: Option<bool>,
+    /// Names of the plugins that it makes or changes; at most 32.
+    pub plugins_changed: Option<Vec<String>>,
     /// The cohort of the digest: `v1` or `v2`.
     pub protocol: Option<String>,
     /// The cohort of the digest.

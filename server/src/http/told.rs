@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use tidemark_domain::fact::{
-    Announcement, ConfigRef, Declaration, Fact, Retirement, Said, Scope, Shape, Source, What, Word,
+    Announcement, ConfigRef, Declaration, Fact, PluginChange, Retirement, Said, Scope, Shape, Source, What, Word,
 };
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::id::{CpName, Line, NodeId, Token};
@@ -20,6 +20,7 @@ use crate::http::views::Time;
 use crate::http::{Door, openapi as schema};
 use crate::ingest::json::{Fields, Json as Loose, Wrong};
 use crate::ingest::wire::{self, NotABatch, PROTOCOLS, REPORTS_MAX};
+use crate::kong::plugins;
 use crate::metrics::process::ReportResult;
 
 /// Renderings in one announcement at most: cohorts of one control plane.
@@ -174,6 +175,7 @@ fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, 
         shape: shape(&mut fields)?,
         digest: fields.parsed("digest")?,
         intended: fields.flag("intended")?.unwrap_or(false),
+        plugins_changed: plugins_changed(&mut fields)?,
     };
     let word =
         Word { replica: fields.parsed("replica")?, scope: scope(&mut fields)?, said: Said::Announced(announced) };
@@ -183,6 +185,16 @@ fn announcement(mut fields: Fields, header_key: Option<String>) -> Result<Word, 
 
 fn scope(fields: &mut Fields) -> Result<Scope, Wrong> {
     Ok(Scope { protocol: fields.word("protocol", &PROTOCOLS)?, gateway: fields.parsed("gateway_version")? })
+}
+
+/// Plugins by name; what they keep in memory by their usual settings is ours to know.
+fn plugins_changed(fields: &mut Fields) -> Result<Vec<PluginChange>, Wrong> {
+    let names = fields.texts("plugins_changed", PluginChange::MAX)?.unwrap_or_default();
+    let change = |name: String| match name.parse::<Line>() {
+        Ok(line) if name.len() <= 64 => Ok(PluginChange { keeps: plugins::keeps(&name, None), name: line }),
+        Ok(_) | Err(_) => Err(fields.wrong("plugins_changed", "a name is 1 to 64 characters")),
+    };
+    names.into_iter().map(change).collect()
 }
 
 fn shape(fields: &mut Fields) -> Result<Option<Shape>, Wrong> {

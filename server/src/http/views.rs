@@ -769,6 +769,8 @@ pub struct VersionAnswer {
     pub shape: Option<Shape>,
     /// How that differs from the version before it whose content was seen.
     pub change: Option<ContentChange>,
+    /// Plugins that it made or changed, as far as that was told.
+    pub plugins_changed: Vec<String>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread over each cohort; what is final is as it was then.
@@ -787,6 +789,7 @@ impl From<view::VersionView> for VersionAnswer {
                 hosts_served: shape.hosts_served,
             }),
             change: version.change.map(Into::into),
+            plugins_changed: version.plugins_changed.iter().map(ToString::to_string).collect(),
             propagation: version.propagation.into(),
             cohorts: version.cohorts.into_iter().map(Into::into).collect(),
         }

@@ -317,6 +317,24 @@ impl Fields {
         left.into_iter().map(count).collect()
     }
 
+    /// The texts of an array inside this one, at most `max`.
+    ///
+    /// # Errors
+    /// If it is something else, or too long.
+    pub fn texts(&mut self, name: &str, max: usize) -> Result<Option<Vec<String>>, Wrong> {
+        let expected = || format!("expected an array of at most {max} strings");
+        let items = match self.take(name) {
+            None => return Ok(None),
+            Some(Json::List(items)) if items.len() <= max => items,
+            Some(_) => return Err(self.wrong(name, expected())),
+        };
+        let text = |item| match item {
+            Json::Text(text) => Ok(text),
+            _ => Err(self.wrong(name, expected())),
+        };
+        items.into_iter().map(text).collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
     /// A field of this object that is wrong.
     #[must_use]
     pub fn wrong(&self, name: &str, reason: impl Into<String>) -> Wrong {

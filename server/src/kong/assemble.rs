@@ -286,6 +286,7 @@ impl Assembler {
             shape: Some(shape(&offer.shape)),
             mode: SyncMode::Full,
             bytes: offer.frame_bytes,
+            plugins_changed: Vec::new(),
         };
         What::Word(Box::new(Word { replica: None, scope, said: Said::Frame(frame) }))
     }
@@ -452,6 +453,7 @@ fn answered(peer: &Peer, answer: &Answer) -> Option<What> {
             shape: answer.shape.as_ref().map(shape),
             mode: if answer.full { SyncMode::Full } else { SyncMode::Delta },
             bytes: answer.frame_bytes,
+            plugins_changed: answer.plugins_changed.clone(),
         }),
     ))
 }

@@ -10,6 +10,7 @@ use super::outline::Outline;
 use super::shape::Shape;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tidemark_domain::fact::PluginChange;
 use tidemark_domain::hash::ConfigHash;
 
 /// One fact: when, where, about whom, what.
@@ -213,6 +214,8 @@ pub struct Answer {
     /// a state that was not seen.
     pub digest: Option<BehaviourDigest>,
     pub shape: Option<Shape>,
+    /// Plugins that it makes or changes; none of a full sync, which makes a node drop what it had.
+    pub plugins_changed: Vec<PluginChange>,
     pub frame_bytes: u64,
     pub json_bytes: u64,
     /// Which control plane, where the answer holds the row `cluster_id` of `parameters`.

@@ -45,6 +45,8 @@ pub mod digest;
 
 pub mod shape;
 
+pub mod plugins;
+
 pub mod assemble;
 
 mod cluster;

@@ -5,7 +5,7 @@ use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Party, Pla
 use super::sync_state::SyncState;
 use super::text::{NAME_MAX, clip};
 use super::v2::{self, Delta, Encoding, Message};
-use super::{cluster, handshake, v1};
+use super::{cluster, handshake, plugins, v1};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemark_domain::hash::ConfigHash;
@@ -276,6 +276,7 @@ impl Session {
             }
         }
         let upserts = deltas.iter().filter(|delta| delta.entity.is_some()).count();
+        let entities = deltas.iter().map(|delta| (delta.entity_type.as_str(), delta.entity.as_ref()));
         let parameters = deltas.iter().filter(|delta| delta.entity_type == "parameters");
         Answer {
             asked,
@@ -285,6 +286,7 @@ impl Session {
             versions,
             digest,
             shape,
+            plugins_changed: if full { Vec::new() } else { plugins::changed(entities) },
             frame_bytes: frame_bytes as u64,
             json_bytes: json_bytes as u64,
             cluster_id: parameters.filter_map(|delta| delta.entity.as_ref()).find_map(cluster::id_of_parameter),

@@ -2,7 +2,7 @@
 
 use crate::board::{ControlPlaneSnapshot, Snapshot};
 use std::collections::HashMap;
-use tidemark_domain::assess::{Assessment, SourceState, damage, full_sync};
+use tidemark_domain::assess::{Assessment, SourceState, damage, full_sync, unverified};
 use tidemark_domain::common::{Member, common_factor};
 use tidemark_domain::delays::poll_only;
 use tidemark_domain::drawing::Figure;
@@ -96,6 +96,7 @@ fn sentence_facts<'a>(
         damage: damage(node, assessment, ledger),
         poll_only: poll_only(&node.delays),
         full_sync: full_sync(node, ledger),
+        unverified: unverified(node, assessment, ledger, now),
     }
 }
 
@@ -444,6 +445,7 @@ pub fn version_view(
         hashes: ledger.aliases_of(version.ordinal).map(hash).collect(),
         shape: version.shape().cloned(),
         change: control_plane.ledger.content_change(version.ordinal),
+        plugins_changed: version.plugins_changed.iter().map(|change| change.name.clone()).collect(),
         propagation,
         curve,
         cohorts,

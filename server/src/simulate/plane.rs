@@ -7,12 +7,14 @@ use super::estate::{Change, Estate, Rendered, Rendering};
 use super::scenario::{self, Sync, Tokens};
 use crate::kong::digest::BehaviourDigest;
 use crate::kong::facts::Row;
+use crate::kong::plugins;
 use crate::kong::shape::Shape;
 use crate::kong::sync_state::SyncState;
 use crate::kong::v2::Delta;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tidemark_domain::fact::PluginChange;
 use tidemark_domain::gateway::GatewayVersion;
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::id::{CpName, Token};
@@ -61,6 +63,7 @@ pub struct Deltas {
     /// Of what the node has afterwards.
     pub digest: BehaviourDigest,
     pub shape: Shape,
+    pub plugins_changed: Vec<PluginChange>,
     pub json_bytes: u64,
 }
 
@@ -273,8 +276,10 @@ impl Plane {
                 "ws_id": self.estate.workspace(), "entity": change.entity});
             text.to_string().len() as u64
         };
+        let entities = changes.iter().map(|change| (change.kind.word(), change.entity.as_ref()));
         Deltas {
             full,
+            plugins_changed: if full { Vec::new() } else { plugins::changed(entities) },
             upserts: u32::try_from(upserts).unwrap_or(u32::MAX),
             deletes: u32::try_from(changes.len() - upserts).unwrap_or(u32::MAX),
             versions,

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidemark_domain::fact::{ConfigRef, Said, Source, What};
+use tidemark_domain::fact::{ConfigRef, Keeps, Said, Source, What};
 use tidemark_server::http::DoorLimits;
 use tidemark_server::http::body::BodyLimits;
 use tidemark_server::ingest::SubmitError;
@@ -296,6 +296,7 @@ async fn a_version_is_announced_with_all_that_is_known_of_it() {
         "hashes": [{"hash": HASH, "gateway_version": "3.9.1"}, {"hash": HASH, "protocol": "v2"}],
         "cause": "merge #812", "actor": "deck", "transaction": "t-1",
         "shape": {"entities": {"routes": 12}, "certificates_without_snis": 1, "hosts_served": 3},
+        "plugins_changed": ["cors", "rate-limiting"],
         "digest": "0123456789abcdef", "protocol": "v1", "gateway_version": "3.9.1", "replica": "cp-0"
     });
     let said = house.tell("POST", "/api/v1/control-planes/prod/versions", body.to_string()).await;
@@ -307,6 +308,8 @@ async fn a_version_is_announced_with_all_that_is_known_of_it() {
     assert_eq!(announced.hashes.len(), 2);
     assert_eq!(announced.shape.as_ref().map(tidemark_domain::fact::Shape::total), Some(12));
     assert_eq!(word.scope.to_string(), "v1 · 3.9.1");
+    let plugins = announced.plugins_changed.iter().map(|change| (change.name.as_str(), change.keeps));
+    assert_eq!(plugins.collect::<Vec<_>>(), [("cors", Keeps::Nothing), ("rate-limiting", Keeps::Counters)]);
     for (body, field) in [
         (json!({"hashes": [{"hash": HASH}]}), "token"),
         (json!({"token": "a", "hashes": [{"hash": "x"}]}), "hashes[0].hash"),
@@ -320,6 +323,10 @@ async fn a_version_is_announced_with_all_that_is_known_of_it() {
         (json!({"token": "a", "shape": {"entities": {}, "hosts_served": 0}}), "shape.certificates_without_snis"),
         (json!({"token": "a", "shape": {"entities": {}, "certificates_without_snis": 0}}), "shape.hosts_served"),
         (json!({"token": "a", "intended": "yes"}), "intended"),
+        (json!({"token": "a", "plugins_changed": "cors"}), "plugins_changed"),
+        (json!({"token": "a", "plugins_changed": [7]}), "plugins_changed"),
+        (json!({"token": "a", "plugins_changed": [""]}), "plugins_changed"),
+        (json!({"token": "a", "plugins_changed": vec!["cors"; 33]}), "plugins_changed"),
         (json!({"token": "a b"}), "token"),
         (json!({"token": "a", "hashs": []}), "hashs"),
     ] {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tidemark_domain::fact::{
     Announcement, ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Content, Declaration, Fact, Frame,
-    Listening, Report, Retirement, Said, Scope, Shape, Source, SyncMode, SyncStatus, What, WithheldReason, Word,
+    Keeps, Listening, PluginChange, Report, Retirement, Said, Scope, Shape, Source, SyncMode, SyncStatus, What,
+    WithheldReason, Word,
 };
 use tidemark_domain::id::{CpName, NodeId};
 use tidemark_domain::time::{DAY, HOUR, MINUTE, SECOND, Timestamp};
@@ -134,6 +135,7 @@ fn one_of_each() -> Vec<Fact> {
         estimated: false,
     };
     let scope = Scope { protocol: None, gateway: "3.9.1".parse().ok() };
+    let plugin = PluginChange { name: line("rate-limiting"), keeps: Keeps::Counters };
     let words = [
         Said::Announced(Announcement {
             token: "release-9".parse().ok(),
@@ -145,6 +147,7 @@ fn one_of_each() -> Vec<Fact> {
             shape: Some(shape.clone()),
             digest: "0123456789abcdef".parse().ok(),
             intended: true,
+            plugins_changed: vec![plugin.clone()],
         }),
         Said::Frame(Frame {
             config: config(3),
@@ -156,6 +159,7 @@ fn one_of_each() -> Vec<Fact> {
             shape: Some(shape),
             mode: SyncMode::Delta,
             bytes: u64::MAX,
+            plugins_changed: vec![plugin],
         }),
         Said::Expected { config: config(4), token: "release-9".parse().ok() },
         Said::Notified("b".repeat(32).parse().expect("a hash")),

@@ -800,6 +800,42 @@ async fn g18_twin_stragglers_all_over_the_fleet_share_nothing() {
     assert!(!story.app.page("/nodes?q=state:behind").await.contains("In common"));
 }
 
+/// Three nodes that sync by deltas take a version that changed a plugin.
+async fn g19(plugin: &str, mode: &str) -> Story {
+    let mut story = Story::begin().await;
+    story.announces(json!({"token": "1", "hashes": [{"hash": hash(1)}]})).await;
+    story.all_report(names(3), &json!({"hash": hash(1), "sync_mode": mode})).await;
+    story.passes(10 * MINUTE).await;
+    story.announces(json!({"token": "2", "hashes": [{"hash": hash(2)}], "plugins_changed": [plugin]})).await;
+    story.all_report(names(3), &json!({"hash": hash(2), "sync_mode": mode})).await;
+    story.passes(MINUTE).await;
+    assert_eq!(story.counters().await, counts([("current", 3)]));
+    story
+}
+
+#[tokio::test]
+async fn g19_a_delta_that_changes_a_plugin_with_a_memory_is_current_and_not_verified() {
+    let story = g19("rate-limiting", "delta").await.restarts().await;
+    let marked = story.app.nodes("state:current overlay:plugin_state_unverified").await;
+    assert_eq!(marked.len(), 3);
+    for node in &marked {
+        assert_eq!(node["overlays"], json!(["plugin_state_unverified", "counters_may_reset"]));
+        says(node, "headline", "Next: try a request that the change of rate-limiting concerns.");
+        says(node, "evidence", "v2 changed rate-limiting by delta: counters may reset.");
+    }
+    let version = story.app.get("/api/v1/control-planes/eu/versions/2").await;
+    assert_eq!(version["plugins_changed"], json!(["rate-limiting"]));
+    assert!(story.app.page("/versions/eu/2").await.contains("Plugins changed"));
+}
+
+#[tokio::test]
+async fn g19_twins_the_plugin_keeps_nothing_or_the_whole_was_sent() {
+    for (plugin, mode) in [("cors", "delta"), ("rate-limiting", "full")] {
+        let story = g19(plugin, mode).await;
+        assert_eq!(story.app.nodes("overlay:plugin_state_unverified").await, Vec::<Value>::new(), "{plugin} {mode}");
+    }
+}
+
 /// 40 nodes that ping every 30 s at their own phase, and an Admin API that is polled every 60 s, through 100 rollouts.
 async fn polled(with_expected: bool) -> Story {
     let mut random = 7_u64;

@@ -165,7 +165,16 @@ impl World {
 
     pub fn framed(name: &str, content: Content) -> Said {
         let mode = SyncMode::Full;
-        Said::Frame(Frame { config: config(name), offered_to: None, content, shape: None, mode, bytes: 1 })
+        let plugins_changed = Vec::new();
+        Said::Frame(Frame {
+            config: config(name),
+            offered_to: None,
+            content,
+            shape: None,
+            mode,
+            bytes: 1,
+            plugins_changed,
+        })
     }
 
     /// A frame whose behaviour digest is named like its hash.

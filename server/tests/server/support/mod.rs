@@ -423,6 +423,7 @@ impl FleetApi for Fixture {
             hashes: Vec::new(),
             shape: None,
             change: None,
+            plugins_changed: Vec::new(),
             propagation: Propagation::default(),
             curve: None,
             cohorts: Vec::new(),
