@@ -519,6 +519,8 @@ fn overlays(
     let cert_expiring = ends_soon(attributes.certificate_expires_at);
     let license_expiring = ends_soon(attributes.license_expires_at);
     let license_ended = attributes.license_expires_at.is_some_and(|at| horizon.past(at));
+    let alone = is_alone(node, deciding, known, cached);
+    let restart_unsafe = serves && (alone && !node.cache_survives() || (alone || cached) && license_ended);
     let unverified = deciding.and_then(|stream| unverified_change(node, stream, known.ledger, horizon.now));
     let served_at = node.streams.iter().find(|stream| stream.source == Source::AccessLog).map(|stream| stream.last_at);
     let heard = connectivity.word() == ConnectionWord::Connected;
@@ -526,7 +528,7 @@ fn overlays(
         !heard && served_at.is_some_and(|at| !horizon.past(at.plus(late_after(known.interval_ms(Source::AccessLog)))));
     Overlays::NONE
         .with_if(cached, Overlay::Cached)
-        .with_if(cached && license_ended, Overlay::RestartUnsafe)
+        .with_if(restart_unsafe, Overlay::RestartUnsafe)
         .with_if(destroyed, Overlay::SuspiciousContent)
         .with_if(unverified.is_some(), Overlay::PluginStateUnverified)
         .with_if(unverified.is_some_and(|change| change.counters()), Overlay::CountersMayReset)
@@ -539,6 +541,15 @@ fn overlays(
         .with_if(!live_twins(node, horizon).is_empty(), Overlay::DuplicateId)
         .with_if(sources_disagree(node, known, horizon), Overlay::SourcesDisagree)
         .with_if(serving, Overlay::ServingWhileSilent)
+}
+
+/// Whether a node is cut off from its control plane: its connection was seen to end, or the control plane does not answer
+/// and the node is not seen to be connected to it all the same. That we do not hear a node says nothing of this.
+fn is_alone(node: &Node, deciding: Option<&Stream>, known: &Known<'_>, cached: bool) -> bool {
+    let link = node.link.as_ref().filter(|link| link.opened_at.is_some());
+    let ended = link.is_some_and(|link| link.closed_at.is_some());
+    let seen = link.is_some() && deciding.is_some_and(|stream| stream.source == Source::Tap);
+    ended || (known.down_since.is_some() && (cached || !seen))
 }
 
 /// A change of plugins that a node took by delta, and that nothing proves to be used by all of its workers.

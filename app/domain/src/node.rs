@@ -7,6 +7,7 @@ use crate::fact::{
     ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Frame, Protocol, Report, Scope, Source, SyncMode,
     SyncStatus,
 };
+use crate::gateway::GatewayVersion;
 use crate::id::{Line, NodeId, Ordinal};
 use crate::ledger::{Ledger, Version};
 use crate::policy::late_after;
@@ -154,6 +155,9 @@ pub struct Node {
     pub ever_configured: bool,
     /// It was first heard, or came back, while its control plane was away.
     pub started_without_control_plane: bool,
+    /// It was not ready, and then ready with a configuration, while it had no connection: so it had that on its disk. By
+    /// which gateway version: another one may not read what it finds (`kong-hybrid.md` 7.1).
+    pub cache_proven: Option<GatewayVersion>,
     /// How soon it learned of the last changes, where that says something ([`crate::delays`]).
     pub delays: Vec<Delay>,
     /// What the changes that it was sent have cost.
@@ -183,6 +187,7 @@ impl Node {
             clock_skew_ms: None,
             ever_configured: false,
             started_without_control_plane: false,
+            cache_proven: None,
             delays: Vec::new(),
             synced: Synced::default(),
             twins: Vec::new(),
@@ -233,6 +238,9 @@ impl Node {
             self.attributes = older;
         }
         say(&mut self.status, report.status.as_ref(), at);
+        if self.starts_alone(at, report) {
+            self.cache_proven.clone_from(&self.attributes.gateway_version);
+        }
         say(&mut self.ready, report.ready.as_ref(), at);
         say(&mut self.failure, report.failure.as_ref(), at);
         self.ever_configured |= report.running.as_ref().is_some_and(|config| !config.is_zeros());
@@ -256,6 +264,25 @@ impl Node {
         };
         let by_delta = self.attributes.sync_mode == Some(SyncMode::Delta);
         self.streams[place].report(at, interval_ms, report, (&cohort, by_delta), ledger);
+    }
+
+    /// Whether it becomes ready with a configuration, and was not ready for the first time since its connection ended. A
+    /// node without its control plane is not ready only while it starts or stops; what it is ready with is from its disk.
+    fn starts_alone(&self, at: Timestamp, report: &Report) -> bool {
+        let Some(alone_since) = self.link.as_ref().and_then(|link| link.closed_at) else { return false };
+        let ready = self.ready.as_ref().filter(|ready| at > ready.last_at);
+        let began = ready.is_some_and(|ready| !ready.what && ready.since > alone_since);
+        let running = report.running.as_ref().or_else(|| {
+            let runs = self.streams.iter().filter_map(|stream| Some((stream.last_at, &stream.run.as_ref()?.config)));
+            runs.max_by_key(|(last_at, _)| *last_at).map(|(_, config)| config)
+        });
+        report.ready == Some(true) && began && running.is_some_and(|config| !config.is_zeros())
+    }
+
+    /// Whether it was seen to start from its own disk, by the software that it runs now.
+    #[must_use]
+    pub fn cache_survives(&self) -> bool {
+        self.cache_proven.is_some() && self.cache_proven == self.attributes.gateway_version
     }
 
     /// A version that it took by delta, and since when, that changed a plugin which keeps something in its memory; since

@@ -893,6 +893,13 @@ fn not_known(facts: &Facts<'_>) -> Vec<String> {
         | ConfigState::Behind { cause: BehindCause::Away, .. } => None,
     };
     cannot.extend(more.map(str::to_owned));
+    if facts.verdict.overlays.has(Overlay::RestartUnsafe) {
+        cannot.push(
+            "Whether it would find its configuration after a restart: it is cut off from its control plane, and was not \
+             seen to start from its own disk by the gateway version that it runs."
+                .to_owned(),
+        );
+    }
     if facts.unverified.is_some() {
         cannot.push(
             "Whether each of its workers uses the changed plugins. A request that the change concerns would tell; a full \

@@ -532,7 +532,7 @@ impl ConfigState {
 pub enum Overlay {
     /// Disconnected; serves the configuration that it has.
     Cached,
-    /// A restart now may lose its configuration.
+    /// It is cut off from its control plane, and nothing proves that it would find its configuration after a restart.
     RestartUnsafe,
     /// It runs what a destructive change left ([`crate::guard`]).
     SuspiciousContent,

@@ -547,6 +547,96 @@ fn what_is_not_proven() {
     assert_eq!(world.state_of("other"), ConfigWord::Current);
 }
 
+/// A node that a tap saw connected, and whose Status API is asked.
+fn tapped() -> World {
+    let mut world = World::new();
+    world.link("node", ConnectionEvent::Opened);
+    world.report(Source::Tap, Report::of(node_id("node"), config("a")));
+    world.now = 20_000;
+    world
+}
+
+/// What the Status API of a node says: whether it is ready, and with what.
+fn status(world: &mut World, ready: bool, running: Option<&str>, gateway: &str) {
+    let attributes = Attributes { gateway_version: gateway.parse().ok(), ..Attributes::default() };
+    let running = running.map(config);
+    let report = Report { ready: Some(ready), running, attributes, ..Report::silent(node_id("node")) };
+    world.report(Source::Status, report);
+}
+
+fn restart_unsafe() {
+    // Its connection ended; or the control plane is away, and it is heard from elsewhere, or not any more.
+    let mut ended = tapped();
+    overlay(&ended, 20_000, Overlay::RestartUnsafe, false);
+    ended.closes("node");
+    overlay(&ended, 20_000, Overlay::RestartUnsafe, true);
+    ended.now = 30_000;
+    ended.link("node", ConnectionEvent::Opened);
+    overlay(&ended, 30_000, Overlay::RestartUnsafe, false);
+    let mut down = tapped();
+    down.tell(Source::AdminApi, What::ControlPlaneDown);
+    overlay(&down, 20_000, Overlay::RestartUnsafe, false);
+    overlay(&down, 90_000, Overlay::RestartUnsafe, false);
+    overlay(&down, 90_001, Overlay::RestartUnsafe, true);
+    let mut heard = one_report();
+    overlay(&heard, 0, Overlay::RestartUnsafe, false);
+    heard.tell(Source::AdminApi, What::ControlPlaneDown);
+    overlay(&heard, 0, Overlay::RestartUnsafe, true);
+    heard.now = 10_000;
+    heard.expected("a");
+    overlay(&heard, 10_000, Overlay::RestartUnsafe, false);
+    // That we do not hear it says nothing; that its license has ended does. Who serves nothing has nothing to lose.
+    overlay(&one_report(), 90_001, Overlay::RestartUnsafe, false);
+    let mut licensed = World::listening();
+    let attributes = Attributes { license_expires_at: Some(t(HOUR)), ..Attributes::default() };
+    licensed.report(Source::Push, Report { attributes, ..Report::of(node_id("node"), config("a")) });
+    overlay(&licensed, HOUR, Overlay::RestartUnsafe, false);
+    overlay(&licensed, HOUR + 1, Overlay::RestartUnsafe, true);
+    let mut empty = World::listening();
+    empty.ping("node", "zeros");
+    empty.tell(Source::AdminApi, What::ControlPlaneDown);
+    overlay(&empty, 0, Overlay::RestartUnsafe, false);
+
+    // It started from its own disk while it was cut off, by the software that it runs now.
+    #[track_caller]
+    fn starts(story: impl Fn(&mut World), expected: bool) {
+        let mut world = tapped();
+        status(&mut world, true, Some("a"), "3.9.1");
+        world.closes("node");
+        world.now = 40_000;
+        story(&mut world);
+        overlay(&world, world.now, Overlay::RestartUnsafe, expected);
+    }
+    let ready_again = |running: Option<&'static str>, gateway: &'static str| {
+        move |world: &mut World| {
+            status(world, false, running, gateway);
+            world.now += 10_000;
+            status(world, true, running, gateway);
+        }
+    };
+    starts(|_| {}, true);
+    starts(ready_again(Some("a"), "3.9.1"), false);
+    starts(ready_again(None, "3.9.1"), false);
+    starts(|world| status(world, false, Some("a"), "3.9.1"), true);
+    starts(|world| status(world, true, Some("a"), "3.9.1"), true);
+    // It was not ready before it was cut off: what it is ready with may have come over the connection.
+    let mut before = tapped();
+    status(&mut before, false, Some("a"), "3.9.1");
+    before.closes("node");
+    before.now = 40_000;
+    status(&mut before, true, Some("a"), "3.9.1");
+    overlay(&before, 40_000, Overlay::RestartUnsafe, true);
+    // Another gateway version since.
+    starts(
+        |world| {
+            ready_again(Some("a"), "3.9.1")(world);
+            world.now += 10_000;
+            status(world, true, Some("a"), "3.10.0");
+        },
+        true,
+    );
+}
+
 #[test]
 fn overlays_have_two_sides() {
     // Serving from its cache.
@@ -556,6 +646,9 @@ fn overlays_have_two_sides() {
     let mut zeros = World::listening();
     zeros.ping("node", "zeros");
     overlay(&zeros, 90_001, Overlay::Cached, false);
+
+    // Cut off, and not known to find its configuration after a restart.
+    restart_unsafe();
 
     // Its clock.
     for (skew_ms, expected) in [(5_000, false), (5_001, true), (-5_000, false), (-5_001, true)] {

@@ -393,6 +393,8 @@ async fn g5_nodes_on_their_cache_are_told_from_the_one_that_lost_it() {
     assert_eq!((&others[0]["id"], &others[0]["config_state"]), (&json!("node-7"), &json!("empty")));
     assert_eq!((&others[0]["because"], &others[0]["source"]), (&json!("not_ready"), &json!("status")));
     assert_eq!(story.counters().await, counts([("not_heard", 39), ("blocked", 1)]));
+    let at_risk = story.app.nodes("overlay:restart_unsafe").await;
+    assert_eq!(at_risk, cached.into_iter().cloned().collect::<Vec<_>>(), "who lost it has nothing to lose");
     let notices = story.notices().await;
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert_eq!((notices[0].0.as_str(), notices[0].1.as_str()), ("control_plane_down", "page"));
@@ -403,6 +405,8 @@ async fn g5_twin_its_cache_was_kept() {
     let story = g5(false).await;
     assert_eq!(story.counters().await, counts([("not_heard", 39), ("current", 1)]));
     assert_eq!(story.state("node-7").await, "current");
+    says(&story.node("node-7").await, "headline", "Do not restart it: it may lose its configuration.");
+    assert_eq!(story.app.nodes("overlay:restart_unsafe").await.len(), 40);
 }
 
 /// 9,412 announcements in one run, after which nodes stand before, in and after it.
