@@ -240,7 +240,8 @@ fn entities(shape: &Shape, change: Option<&ContentChange>) -> Part {
         let before = before.map(|before| strong(number(before))).into_iter().collect();
         let name = match &subject {
             Subject::Type(kind) => kind.clone(),
-            Subject::NamedCertificates | Subject::Hosts | Subject::Everything => subject.words(),
+            Subject::Hosts => "hosts served".to_owned(),
+            Subject::NamedCertificates | Subject::Everything => subject.words(),
         };
         vec![vec![outside(name)], vec![text(number(subject.count(shape)))], before]
     };
