@@ -369,6 +369,7 @@ impl Given {
                 flapping_reconnects: u32::try_from(value("policy.flapping_reconnects").number()?)
                     .unwrap_or(defaults.flapping_reconnects),
                 ephemeral_label: value("policy.ephemeral_label").label()?,
+                ..Policy::default()
             },
             limits: DoorLimits {
                 body: BodyLimits {

@@ -185,7 +185,8 @@ pub fn assess(node: &Node, known: &Known<'_>, now: Timestamp) -> Assessment {
     // A node that is not observed keeps the verdict of the last observation (DESIGN 5.9): time stands still for it.
     let config = match connectivity {
         Connectivity::Unobserved { since } => {
-            worst_config_state(node, deciding, known, &mut Horizon::new(now.min(since)))
+            let last_at = deciding.map_or(since, |stream| stream.last_at.max(since));
+            worst_config_state(node, deciding, known, &mut Horizon::new(now.min(last_at)))
         }
         Connectivity::Connected { .. }
         | Connectivity::Late { .. }
@@ -201,14 +202,15 @@ pub fn assess(node: &Node, known: &Known<'_>, now: Timestamp) -> Assessment {
 /// The moment until which a stream may be silent for `allowed_ms` of the time in which its source listened
 /// (DESIGN 5.9): blindness since the last report does not count.
 fn silent_until(stream: &Stream, allowed_ms: i64, known: &Known<'_>, now: Timestamp) -> Timestamp {
-    let blind_ms = known.source(stream.source).map_or(0, |state| state.blind_between(stream.last_at, now));
+    let state = known.source(stream.source).filter(|_| !known.policy.breaks(9));
+    let blind_ms = state.map_or(0, |state| state.blind_between(stream.last_at, now));
     stream.last_at.plus(allowed_ms).plus(blind_ms)
 }
 
 /// Whether a source cannot tell silence from deafness: it is blind, or began to listen less than an interval ago and
 /// has not heard the node since.
 fn deaf_since(stream: &Stream, known: &Known<'_>, horizon: &mut Horizon) -> Option<Timestamp> {
-    let state = known.source(stream.source)?;
+    let state = known.source(stream.source).filter(|_| !known.policy.breaks(9))?;
     // A recording says of its source that it ends right after its last moment.
     if let Some(blind_since) = state.blind_since().filter(|blind_since| horizon.past(blind_since.plus(-1))) {
         return Some(blind_since);
@@ -263,7 +265,7 @@ fn silence(node: &Node, stream: &Stream, known: &Known<'_>, horizon: &mut Horizo
             Connectivity::Connected { since: stream.unbroken_since }
         };
     }
-    if node.replaced_at > node.last_report_at() {
+    if node.replaced_at > node.last_report_at() && !policy.breaks(10) {
         return Connectivity::Gone { since, why: Gone::Replaced };
     }
     let ephemeral = policy.ephemeral_label.as_ref().is_some_and(|(key, value)| {
@@ -485,12 +487,13 @@ fn unresolved(node: &Node, run: &Run, known: &Known<'_>, horizon: &mut Horizon) 
         return ConfigState::Unknown { missing: Missing::Version };
     }
     // An inferred ledger has no word to wait for; being read proves nothing of it.
-    let told = !ledger.inferred() && ledger.heard_at().is_some_and(|heard_at| heard_at > since);
+    let heard_since = |heard_at: Timestamp| heard_at > since && heard_at <= horizon.now;
+    let told = !ledger.inferred() && ledger.heard_at().is_some_and(heard_since);
     let waiting = !told && !horizon.past(since.plus(known.policy.word_wait_ms));
-    if run.from_current && waiting {
+    if run.from_current && waiting && !known.policy.breaks(7) {
         return ConfigState::Propagating { running: None, behind: 0, since };
     }
-    if told || (ledger.inferred() && !waiting) {
+    if told || (ledger.inferred() && !waiting) || known.policy.breaks(7) {
         let cause = match node.started_without_control_plane {
             true => UnrecognizedCause::OwnOrFallback,
             false => UnrecognizedCause::Unknown,

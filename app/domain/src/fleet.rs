@@ -167,7 +167,11 @@ impl ControlPlane {
                 if silent_before && !report.continues {
                     node.started_without_control_plane = away;
                 }
+                let at = if policy.breaks(8) { report.node_clock.unwrap_or(at) } else { at };
                 node.report(at, fact.source, interval_ms, report, &ledger);
+                if policy.breaks(11) {
+                    node.attributes.labels.clone_from(&report.attributes.labels);
+                }
                 drop(ledger);
                 let replaced = self.meet_machine(place, machine.as_ref());
                 let dated_back = self.came_to(place, at, fact.source, policy);
@@ -185,7 +189,7 @@ impl ControlPlane {
                 self.answered(at);
                 let head_before = self.ledger.head().map(|head| head.ordinal);
                 Arc::make_mut(&mut self.ledger).hear(at, fact.recorded_at, fact.source, word, policy);
-                if let Some(config) = self.pushed() {
+                if let Some(config) = self.pushed(policy) {
                     let inferred = Word { replica: None, scope: Scope::ANY, said: Said::Inferred(config) };
                     Arc::make_mut(&mut self.ledger).hear(at, fact.recorded_at, fact.source, &inferred, policy);
                 }
@@ -267,7 +271,7 @@ impl ControlPlane {
 
     /// What the expected hash moved to just now, if a node that was connected and current had come to it before: so it
     /// was pushed, and the move was a change (DESIGN 5.4, 5.7).
-    fn pushed(&self) -> Option<ConfigRef> {
+    fn pushed(&self, policy: &Policy) -> Option<ConfigRef> {
         let open = self.ledger.movements().iter().rev().find(|movement| movement.ended.is_none())?;
         let node = |place: &u32| usize::try_from(*place).ok().and_then(|place| self.nodes.get(place));
         let was_pushed = |node: &Arc<Node>| {
@@ -276,7 +280,8 @@ impl ControlPlane {
                 let (Some(run), Some((_, before_until))) = (&stream.run, &stream.before) else { return false };
                 let reconnected =
                     opened_at.is_some_and(|opened_at| opened_at > *before_until && opened_at <= run.since);
-                run.from_current && run.config == open.to && run.since <= open.at && !reconnected
+                let returned = run.since.since(stream.unbroken_since) < self.interval_ms(stream.source, policy);
+                run.from_current && run.config == open.to && run.since <= open.at && !reconnected && !returned
             })
         };
         let pushed = open.why == Unproven::MovedWithoutChange && self.waiting.iter().filter_map(node).any(was_pushed);
@@ -392,7 +397,7 @@ impl ControlPlane {
         let open_movement = self.ledger.movements().iter().any(|movement| {
             movement.ended.is_none() && movement.why == Unproven::MovedWithoutChange && movement.to == *config
         });
-        if !self.ledger.inferred() && !open_movement {
+        if !self.ledger.inferred() && !open_movement && !policy.breaks(1) {
             return false;
         }
         // Zeros say that a node has no configuration; nothing was published.
@@ -408,8 +413,10 @@ impl ControlPlane {
         let unbroken = at >= stream.last_at && at.since(stream.last_at) <= late_after(interval_ms);
         let reconnected =
             node.link.as_ref().and_then(|link| link.opened_at).is_some_and(|opened| opened > stream.last_at);
+        // One that came back less than an interval ago is sent the newest for that.
+        let returned = at.since(stream.unbroken_since) < interval_ms;
         let changed = stream.run.as_ref().is_some_and(|run| run.config != *config);
-        if !changed || !unbroken || reconnected {
+        if !changed || !unbroken || reconnected || returned {
             return false;
         }
         let cohort = node.cohort();

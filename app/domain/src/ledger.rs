@@ -27,7 +27,7 @@ use crate::hash::ConfigHash;
 use crate::id::{Digest, Line, Ordinal, Token};
 use crate::node::Cost;
 use crate::policy::Policy;
-use crate::time::Timestamp;
+use crate::time::{SECOND, Timestamp};
 use crate::verdict::Unproven;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -39,6 +39,8 @@ const MOVEMENTS_MAX: usize = 64;
 const KEEPING_LOOK_BACK: usize = 512;
 /// Cohorts whose shapes are kept of one version; a shape of any further one is not looked at.
 const SHAPES_MAX: usize = 16;
+/// A push reaches all nodes within this: it is one loop of the control plane (`kong-hybrid.md` 1.6).
+const PUSH_TAKES_MS: i64 = SECOND;
 /// Pairs of replica and scope whose last word is remembered; the longest silent is forgotten first.
 const EXPECTED_MAX: usize = 512;
 
@@ -681,9 +683,14 @@ impl Ledger {
             let alias = self.meaning(config, &word.scope, entry.at)?;
             (Some(alias.ordinal) != self.head && alias.unproven.is_none()).then_some(alias.ordinal)
         });
-        let key = said.changeset.clone();
+        let reverts_to = reverts_to.or_else(|| {
+            let same = self.behaves_like(said.digest.as_ref()?, &word.scope)?;
+            (Some(same) != self.head).then_some(same)
+        });
+        let (key, at) = (said.changeset.clone(), entry.at);
         let ordinal = self.append(entry, said.token.clone(), key, policy);
         self.went_back(ordinal, reverts_to);
+        self.name_what_it_went_back_to(ordinal, &word.scope, said.digest.as_ref(), at);
         if let Some((moved_at, to, scope)) = moved {
             self.refute(&to, &scope, ordinal, moved_at);
         }
@@ -728,7 +735,7 @@ impl Ledger {
         };
         let (head, head_at) = (head.ordinal, head.published_at);
         let head_by_token = self.head().and_then(|head| head.token.as_ref()).is_some_and(is_ordered);
-        let cohort_spoke = self.aliases_of(head).any(|alias| alias.scope == word.scope);
+        let cohort_spoke = self.aliases_of(head).any(|alias| alias.scope == word.scope || policy.breaks(5));
         let replica_spoke = told.as_ref().is_some_and(|told| self.named(told).any(|alias| alias.ordinal == head));
         let in_window = at.since(head_at) < policy.replica_window_ms;
 
@@ -738,7 +745,7 @@ impl Ledger {
         };
         let head_digest = self.head_digest(&word.scope).cloned();
         if let (Some(digest), Some(head_digest)) = (digest, &head_digest) {
-            if digest == head_digest {
+            if digest == head_digest && !policy.breaks(3) {
                 return self.name(config, &word.scope, head, at, Evidence::Digest, None);
             }
             if let Content::Template { paths, .. } = &frame.content {
@@ -746,7 +753,8 @@ impl Ledger {
             }
         }
         if !cohort_spoke && head_digest.is_none() {
-            return self.name(config, &word.scope, head, at, Evidence::SameMoment, None);
+            self.name(config, &word.scope, head, at, Evidence::SameMoment, None);
+            return self.name_what_it_went_back_to(head, &word.scope, digest, at);
         }
         if cohort_spoke && !replica_spoke && in_window && word.replica.is_some() {
             let unproven = Some(Unproven::ReplicasDiffer);
@@ -757,15 +765,77 @@ impl Ledger {
         if by_other && in_window && head_digest.is_none() {
             return self.name(config, &word.scope, head, at, Evidence::SameMoment, None);
         }
-        let came_back = digest.and_then(|digest| self.behaving.get(digest)).and_then(|same| {
-            let of_cohort = |ordinal: &&Ordinal| {
-                self.version(**ordinal).is_some_and(|version| version.digest(&word.scope) == digest)
-            };
-            same.iter().filter(of_cohort).max_by_key(|ordinal| self.rank_of(**ordinal)).copied()
-        });
+        let came_back = digest.and_then(|digest| self.behaves_like(digest, &word.scope));
         let appended = self.append(entry, None, None, policy);
         self.went_back(appended, came_back);
         self.name(config, &word.scope, appended, at, Evidence::Frame, None);
+        self.name_what_it_went_back_to(appended, &word.scope, digest, at);
+        self.take_along(head, appended, &word.scope, at);
+    }
+
+    /// The newest version that behaves so in a cohort.
+    fn behaves_like(&self, digest: &Digest, scope: &Scope) -> Option<Ordinal> {
+        let of_cohort =
+            |ordinal: &&Ordinal| self.version(**ordinal).is_some_and(|version| version.digest(scope) == Some(digest));
+        let same = self.behaving.get(digest)?.iter().filter(of_cohort);
+        same.max_by_key(|ordinal| self.rank_of(**ordinal)).copied()
+    }
+
+    /// A version that behaves like the one that it goes back to has the hashes of that one too: who runs them has
+    /// reached it (DESIGN 5.2, 5.3).
+    fn name_what_it_went_back_to(&mut self, ordinal: Ordinal, scope: &Scope, digest: Option<&Digest>, at: Timestamp) {
+        let reverts = self.version(ordinal).is_some_and(|version| version.reverts_to.is_some());
+        let Some(same) = digest.filter(|_| reverts).and_then(|digest| self.behaving.get(digest)) else { return };
+        let of_cohort = |earlier: &&Ordinal| {
+            **earlier != ordinal && self.version(**earlier).is_some_and(|version| version.digest(scope) == digest)
+        };
+        let proven =
+            |alias: &&Alias| scope.holds(&alias.scope) && alias.unproven.is_none() && alias.evidence != Evidence::Token;
+        let same = same.iter().filter(of_cohort).flat_map(|earlier| self.aliases_of(*earlier)).filter(proven);
+        let same: Vec<_> = same.map(|alias| (alias.config.clone(), alias.scope.clone())).collect();
+        for (config, scope) in same {
+            self.name(config, &scope, ordinal, at, Evidence::Digest, None);
+        }
+    }
+
+    /// A push goes to all cohorts at once, and one that had not spoken since the version before may be the first to be
+    /// heard: what was taken for a rendering of that version is one of this (DESIGN 5.5).
+    fn take_along(&mut self, before: Ordinal, ordinal: Ordinal, scope: &Scope, at: Timestamp) {
+        let before_at = self.version(before).map_or(at, |before| before.published_at);
+        let just_now = |alias: &&Alias| {
+            let same_push = alias.evidence == Evidence::SameMoment && at.since(alias.since) <= PUSH_TAKES_MS;
+            same_push && alias.scope != *scope && alias.since.since(before_at) > PUSH_TAKES_MS
+        };
+        let renderings = self.aliases_of(before).filter(just_now);
+        let renderings: Vec<_> = renderings.map(|alias| (alias.config.clone(), alias.scope.clone())).collect();
+        for (config, scope) in renderings {
+            for place in self.index.get(&config).cloned().unwrap_or_default() {
+                let same = |alias: &&mut Alias| alias.ordinal == before && alias.scope == scope;
+                if let Some(alias) = self.aliases.get_mut(place as usize).filter(same) {
+                    alias.ordinal = ordinal;
+                    self.rename(place, before, ordinal);
+                }
+            }
+            let Some(version) = self.version_mut(before) else { continue };
+            let learned = version.digests.iter().position(|(of, _)| *of == scope);
+            if let Some(digest) = learned.map(|learned| version.digests.remove(learned).1) {
+                if let Some(behaving) = self.behaving.get_mut(&digest) {
+                    behaving.retain(|other| *other != before);
+                }
+                self.learn_digest(ordinal, &scope, &digest);
+            }
+        }
+    }
+
+    /// An alias names another version now.
+    fn rename(&mut self, place: u32, before: Ordinal, ordinal: Ordinal) {
+        if let Some(names) = index_of(before).and_then(|index| self.names.get_mut(index)) {
+            names.retain(|other| *other != place);
+        }
+        if let Some(names) = index_of(ordinal).and_then(|index| self.names.get_mut(index)) {
+            names.push(place);
+            names.sort_unstable();
+        }
     }
 
     /// A hash of a version before the head is said (again).
@@ -790,6 +860,7 @@ impl Ledger {
                 }
                 self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, None);
             }
+            Again::WentBack if policy.breaks(2) => {}
             Again::WentBack => {
                 let appended = self.append(entry, None, None, policy);
                 self.went_back(appended, Some(earlier));
@@ -876,8 +947,32 @@ impl Ledger {
         let open = self.movements.iter().find(|movement| movement.ended.is_none() && movement.to == *config);
         let Some((moved_at, scope)) = open.map(|movement| (movement.at, movement.scope.clone())) else { return };
         let entry = Entry { at: at.min(moved_at), recorded_at, entered_by };
+        // What was expected later than this is asked of this version, and not of the one before.
+        let is_later =
+            |movement: &&mut Movement| movement.ended.is_none() && movement.at >= moved_at && movement.to != *config;
+        let later: Vec<_> = self.movements.iter_mut().filter(is_later).map(|movement| movement.to.clone()).collect();
+        let before = self.head;
         let ordinal = self.append(entry, None, None, policy);
         self.refute(config, &scope, ordinal, at);
+        for to in later {
+            self.ask_of(&to, before, ordinal);
+        }
+    }
+
+    /// An open movement is from another version than it seemed.
+    fn ask_of(&mut self, to: &ConfigRef, before: Option<Ordinal>, ordinal: Ordinal) {
+        for place in self.index.get(to).cloned().unwrap_or_default() {
+            let unproven = |alias: &&mut Alias| alias.unproven.is_some() && Some(alias.ordinal) == before;
+            if let Some(alias) = self.aliases.get_mut(place as usize).filter(unproven) {
+                let before = std::mem::replace(&mut alias.ordinal, ordinal);
+                self.rename(place, before, ordinal);
+            }
+        }
+        for movement in self.movements.iter_mut().filter(|movement| movement.to == *to && Some(movement.from) == before)
+        {
+            movement.from = ordinal;
+            movement.ended = None;
+        }
     }
 
     fn learn_content(&mut self, config: &ConfigRef, word: &Word, frame: &Frame) {
@@ -1138,6 +1233,9 @@ impl Ledger {
             self.name(config.clone(), &word.scope, head, at, Evidence::SameMoment, unproven);
         } else {
             self.moved(at, &word.scope, told, config.clone(), Unproven::MovedWithoutChange, Vec::new());
+            if policy.breaks(4) {
+                self.append_refuting(config, at, at, EnteredBy::Expected, policy);
+            }
         }
     }
 
@@ -1205,7 +1303,7 @@ impl Ledger {
         if self.movements.iter().any(|movement| movement.ended.is_none() && movement.to == *config) {
             return self.append_refuting(config, at, recorded_at, EnteredBy::Inferred, policy);
         }
-        if self.has_word || self.names_head(config) {
+        if self.has_word && !policy.breaks(1) || self.names_head(config) {
             return;
         }
         let before = self.named(config).max_by_key(|alias| self.rank_of(alias.ordinal)).map(|alias| alias.ordinal);
@@ -1274,19 +1372,13 @@ impl Ledger {
     }
 
     fn refute(&mut self, config: &ConfigRef, scope: &Scope, ordinal: Ordinal, at: Timestamp) {
-        for place in self.index.get(config).into_iter().flatten().copied() {
+        for place in self.index.get(config).cloned().unwrap_or_default() {
             let unproven = self.aliases.get_mut(place as usize).filter(|alias| alias.unproven.is_some());
             let Some(alias) = unproven else { continue };
-            if let Some(before) = index_of(alias.ordinal).and_then(|index| self.names.get_mut(index)) {
-                before.retain(|other| *other != place);
-            }
-            if let Some(names) = index_of(ordinal).and_then(|index| self.names.get_mut(index)) {
-                names.push(place);
-                names.sort_unstable();
-            }
-            alias.ordinal = ordinal;
+            let before = std::mem::replace(&mut alias.ordinal, ordinal);
             alias.unproven = None;
             alias.evidence = Evidence::Expected;
+            self.rename(place, before, ordinal);
         }
         if !self.named(config).any(|alias| alias.ordinal == ordinal) {
             self.name(config.clone(), scope, ordinal, at, Evidence::Expected, None);
@@ -1444,7 +1536,9 @@ impl Ledger {
             return key == before.changeset_key.as_ref();
         }
         let first = self.version(before.changeset).map_or(before.published_at, |first| first.published_at);
-        entry.at.since(before.published_at) < policy.changeset_gap_ms && entry.at.since(first) < policy.changeset_max_ms
+        !policy.breaks(6)
+            && entry.at.since(before.published_at) < policy.changeset_gap_ms
+            && entry.at.since(first) < policy.changeset_max_ms
     }
 
     /// Moves the head. That is a change: what an open movement meant is not asked any more.

@@ -38,6 +38,31 @@ pub struct Policy {
     pub flapping_reconnects: u32,
     /// Label of nodes that come and go by design, `key=value`; such nodes are gone sooner.
     pub ephemeral_label: Option<(String, String)>,
+    /// A rule that is broken on purpose; see [`Policy::planting`].
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub planted: Option<Planted>,
+}
+
+/// One of the eleven rules of the ledger that is broken on purpose, so that a test can show that it would see that.
+/// Nothing but [`Policy::planting`] makes one.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planted(u8);
+
+impl Policy {
+    /// The default, with rule 5.`rule` broken: for tests alone, which is held by the tidy test. No setting, no
+    /// environment and no argument comes here.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn planting(rule: u8) -> Self {
+        Self { planted: Some(Planted(rule)), ..Self::default() }
+    }
+
+    /// Whether rule 5.`rule` is broken on purpose.
+    pub(crate) fn breaks(&self, rule: u8) -> bool {
+        self.planted == Some(Planted(rule))
+    }
 }
 
 impl Default for Policy {
@@ -59,6 +84,7 @@ impl Default for Policy {
             moved_page_ms: HOUR,
             flapping_reconnects: 6,
             ephemeral_label: None,
+            planted: None,
         }
     }
 }

@@ -107,6 +107,18 @@ fn who_infers_a_version() {
     };
     check(returning(45_000), "a b");
     check(returning(45_001), "a");
+    // It came back, repeated what it had, and is sent the newest at once for that; an interval later it is a push.
+    let came_back = |heard_ms: i64| {
+        move |world: &mut World| {
+            world.stops("n1");
+            world.passes(MINUTE);
+            world.ping("n1", "a");
+            world.passes(heard_ms);
+            world.runs("n1", "b");
+        }
+    };
+    check(came_back(29_999), "a");
+    check(came_back(30_000), "a b");
     check(
         |world| {
             world.passes(SECOND);
@@ -285,6 +297,55 @@ fn digests_do_not_compare_across_cohorts() {
     ledger(&world, "a b");
 }
 
+/// A cohort that was offered nothing since the version before may be the first that a push is seen for.
+#[test]
+fn the_first_cohort_of_a_push_is_not_held_for_one_of_the_version_before() {
+    #[track_caller]
+    fn check(gap_ms: i64, expected: u32) {
+        let mut world = World::listening();
+        world.frame(&v1(), "a");
+        world.passes(10 * MINUTE);
+        world.frame(&v1_old(), "b-old");
+        world.passes(gap_ms);
+        world.frame(&v1(), "b");
+        assert_eq!(world.ledger().versions().len(), 2);
+        means(&world, "b-old", &v1_old(), expected);
+        means(&world, "b", &v1(), 2);
+    }
+    check(0, 2);
+    check(SECOND, 2);
+    check(SECOND + 1, 1);
+}
+
+/// A database goes back by writes, so what it was is rendered with another hash.
+#[test]
+fn a_version_that_behaves_like_an_earlier_one_is_reached_by_who_runs_that() {
+    let mut world = World::listening();
+    for (name, content) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        world.frame_with(&v1(), name, Content::Digest(digest(content)));
+        if name == "a" {
+            world.runs_in("n1", &v1(), "a");
+        }
+        world.passes(10 * MINUTE);
+    }
+    assert_eq!(world.how("n1"), Some(CurrentBy::Revert));
+    // Twin: it behaves like nothing before.
+    world.frame_with(&v1(), "d", Content::Digest(digest("z")));
+    world.passes(10 * MINUTE);
+    assert!(matches!(world.state("n1"), ConfigState::Behind { behind: 1, .. }), "{:?}", world.state("n1"));
+
+    let mut world = World::listening();
+    for (name, content) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        let said = Announcement { digest: Some(digest(content)), ..announced(name, &[name]) };
+        world.announce(said);
+        if name == "a" {
+            world.runs("n1", "a");
+        }
+        world.passes(10 * MINUTE);
+    }
+    assert_eq!(world.how("n1"), Some(CurrentBy::Revert));
+}
+
 #[test]
 fn a_no_op_is_one_for_every_cohort_or_none() {
     #[track_caller]
@@ -406,6 +467,39 @@ fn a_node_that_was_pushed_before_the_expected_hash_was_read_refutes_too() {
     let twin = story("new");
     ledger(&twin, "a");
     ended(&twin, None);
+}
+
+/// The expected hash moves twice, and the first move is proven last: the second is from there.
+#[test]
+fn a_proven_move_takes_the_moves_after_it_along() {
+    let mut world = World::listening();
+    world.expected("a");
+    for node in ["n1", "n2", "n3"] {
+        world.runs(node, "a");
+    }
+    world.passes(10 * MINUTE);
+    world.expected("b");
+    world.passes(5 * SECOND);
+    world.expected("c");
+    world.runs("n3", "c");
+    ledger(&world, "a c");
+    let mut world = World::listening();
+    world.expected("a");
+    for node in ["n1", "n2"] {
+        world.runs(node, "a");
+    }
+    world.passes(10 * MINUTE);
+    world.expected("b");
+    world.passes(5 * SECOND);
+    world.expected("c");
+    world.runs("new", "c");
+    world.runs("n1", "b");
+    ledger(&world, "a b");
+    world.passes(2 * MINUTE);
+    // What is expected now is not older than what was proven.
+    assert_eq!(world.state_of("new"), ConfigWord::Current);
+    assert_eq!(world.state_of("n1"), ConfigWord::UnprovenAlias);
+    assert_eq!(world.state_of("n2"), ConfigWord::Behind);
 }
 
 #[test]

@@ -206,6 +206,18 @@ fn a_blind_source_proves_nothing() {
     connection(&world, 10 * MINUTE + 30_001, Connected);
     connection(&world, 10 * MINUTE + 45_001, Late);
 
+    // What was told late of a moment after that is still what was seen last; a word after it changes nothing of it.
+    let mut world = one_report();
+    world.now = 10 * MINUTE;
+    let mut late = world.fact(Source::Push, What::Report(Box::new(Report::of(node_id("node"), config("b")))));
+    late.at = t(40_000);
+    world.tell(Source::Push, What::Listening(Listening::Began { interval_ms: 30_000 }));
+    world.observe(late);
+    world.expected("a");
+    connection(&world, 10 * MINUTE + SECOND, Unobserved);
+    let frozen = world.assessed("node", 10 * MINUTE + SECOND).verdict.config;
+    assert_ne!(frozen.word(), ConfigWord::Unrecognized, "{frozen:?}");
+
     // Another source that listens decides as long as it hears the node, and proves silence where it does not.
     let mut world = one_report();
     world.report(Source::Tap, Report::of(node_id("node"), config("a")));

@@ -44,6 +44,10 @@ pub struct Publication {
     pub version: u64,
     /// The writes in it that the one before did not have, and whether they changed behaviour.
     pub changes_behaviour: bool,
+    /// What it does, however it is written down.
+    pub behaviour: BehaviourDigest,
+    /// What the control plane states of it, as the first replica renders it for its own gateway version.
+    pub hash: ConfigHash,
 }
 
 /// The newest export of one replica.
@@ -95,7 +99,6 @@ pub struct Plane {
     pub rows: BTreeMap<String, Row>,
     /// What each replica stated last, by gateway version; for those who are told what is expected.
     pub expected: BTreeMap<(usize, GatewayVersion), ConfigHash>,
-    digest: Option<BehaviourDigest>,
 }
 
 impl Plane {
@@ -117,7 +120,6 @@ impl Plane {
             push_is_due: false,
             rows: BTreeMap::new(),
             expected: BTreeMap::new(),
-            digest: None,
         };
         plane.publish(at);
         plane.pushed_at = None;
@@ -150,10 +152,16 @@ impl Plane {
         self.pushed_at = Some(now);
         self.forget_exports();
         let gateway = self.gateway.clone();
-        let digest = self.rendered(0, &gateway).digest;
-        let changes_behaviour = self.digest.replace(digest) != Some(digest);
+        let rendered = self.rendered(0, &gateway);
+        // A release that writes things down in another way changes no behaviour.
+        let behaviour = match self.replicas[0].rendering.fields.is_empty() {
+            true => rendered.digest,
+            false => self.estate.render(&Rendering::default(), &self.gateway, &gateway).digest,
+        };
+        let changes_behaviour = self.publications.last().is_none_or(|before| before.behaviour != behaviour);
         let number = u32::try_from(self.publications.len() + 1).unwrap_or(u32::MAX);
-        self.publications.push(Publication { number, at: now, version: self.estate.version(), changes_behaviour });
+        let (version, hash) = (self.estate.version(), rendered.stated.config);
+        self.publications.push(Publication { number, at: now, version, changes_behaviour, behaviour, hash });
     }
 
     fn forget_exports(&mut self) {

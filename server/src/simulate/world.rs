@@ -198,6 +198,12 @@ impl World {
         self.events.iter().filter_map(restart).collect()
     }
 
+    /// The moment at which something happens next.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.queue.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Lets happen what is to happen until a moment, that moment included, and gives the facts that reached Tidemark
     /// meanwhile, in their order.
     pub fn run_until(&mut self, until: Timestamp) -> Vec<Fact> {

@@ -20,6 +20,7 @@ mod migrations;
 mod propagation;
 mod scenarios;
 mod simulate_rest;
+mod simulation;
 mod store;
 mod stories;
 mod tidy;

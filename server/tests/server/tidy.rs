@@ -172,6 +172,17 @@ fn every_source_says_what_it_is_for() {
     }
 }
 
+/// Rules that are broken on purpose are broken by tests alone: no setting, no environment, no argument can do it.
+#[test]
+fn only_tests_break_a_rule_on_purpose() {
+    let sources = ["app/src", "app/domain/src", "app/bundle", "server/src", "server/benches"];
+    let here = ["app/domain/src/policy.rs"];
+    nowhere("a rule is broken by tests alone", &sources, &here, &["planting", "Planted", "planted"]);
+    let policy = read(&root().join("app/domain/src/policy.rs"));
+    assert_eq!(policy.matches("Planted(rule)").count(), 2, "one place makes it, one asks for it");
+    assert!(policy.contains("#[serde(skip)]\n    pub planted: Option<Planted>"), "it is never read from outside");
+}
+
 /// A word left for later is a promise to nobody, and a path of one machine is wrong on every other.
 #[test]
 fn nothing_is_left_for_later_and_nothing_names_a_machine() {
