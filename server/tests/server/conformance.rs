@@ -329,7 +329,7 @@ async fn a_bulk_write_is_one_changeset() {
     assert_eq!(entities, 3_002);
     let killed = held.node("7dbf").await;
     let overlays: Vec<&str> = killed.verdict.overlays.iter().map(|overlay| overlay.word()).collect();
-    assert_eq!(overlays, ["cached"]);
+    assert_eq!(overlays, ["cached", "restart_unsafe"], "cut off, and nothing proves that its disk has it");
     held.close().await;
 
     // Killed at 603,971 (`timeline.jsonl`), its connection ended at 604,045; the other node is not touched.
