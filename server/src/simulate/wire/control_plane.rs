@@ -41,6 +41,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(60);
 const LINGER_MAX: Duration = Duration::from_secs(5);
 /// `db_update_frequency`: after a push the next one waits so long, and takes all changes until then.
 const PUSH_INTERVAL: Duration = Duration::from_secs(5);
+/// Configurations that are rendered or compressed at once.
+const MAKING_AT_ONCE: usize = 4;
 /// What waits to be sent to one node; a node that pings and does not read is ended.
 const TOKENS_MAX: usize = 64;
 
@@ -87,6 +89,8 @@ pub(super) struct Inner {
     pub synced: Mutex<Option<(u64, Arc<dyn Export>)>>,
     /// Connections of v1 that are served.
     served: AtomicUsize,
+    /// Who may make something large: [`Self::made`].
+    making: Semaphore,
     counts: Counts,
     room: Room,
 }
@@ -116,7 +120,7 @@ pub(super) enum Over {
 
 /// A node after its introduction.
 pub(super) struct Served {
-    pub introduction: Introduction,
+    pub introduction: Arc<Introduction>,
     pub node_id: String,
     pub ip: IpAddr,
     pub peer: Peer,
@@ -157,6 +161,7 @@ impl ControlPlane {
             exported: watch::channel(None).0,
             synced: Mutex::new(None),
             served: AtomicUsize::new(0),
+            making: Semaphore::new(MAKING_AT_ONCE),
             counts: Counts::default(),
             // Nodes send little: the room is for the few that introduce themselves with large frames at once.
             room: Room::of(64 * 1024 * 1024),
@@ -325,7 +330,7 @@ impl Inner {
         let settings = &self.settings;
         let introduction = self.introduction(socket, dialled).await?;
         let node_id = introduction.node_id.clone().unwrap_or_default();
-        let node = Served { introduction, node_id, ip, peer };
+        let node = Served { introduction: Arc::new(introduction), node_id, ip, peer };
         let version = node.introduction.gateway_version.as_deref();
         if !compatibility::is_version_compatible(&settings.gateway_version, version) {
             self.record(&node, None, word(&SyncStatus::KongVersionIncompatible));
@@ -350,7 +355,8 @@ impl Inner {
                     Token::Reconfigure => {
                         let export = exported.borrow_and_update().clone();
                         let Some(export) = export else { continue };
-                        let rendering = export.rendering(&node.introduction);
+                        let introduction = Arc::clone(&node.introduction);
+                        let rendering = self.made(move || export.rendering(&introduction)).await;
                         let now = match compatibility::is_sent(&rendering, &node.introduction) {
                             Sent::Yes => {
                                 socket.send(Opcode::Binary, rendering.frame.clone())?;
@@ -394,7 +400,12 @@ impl Inner {
                     exported.mark_unchanged();
                     tokens.push_back(Token::Reconfigure);
                 }
-                () = &mut silence => return Err(Over::Silence),
+                () = &mut silence => {
+                    if !socket.is_heard() {
+                        return Err(Over::Silence);
+                    }
+                    silence.set(sleep(settings.pace.judging(SILENT_AFTER)));
+                }
             }
         }
     }
@@ -430,6 +441,17 @@ impl Inner {
             false
         });
         ServedCount(&self.served)
+    }
+
+    /// Makes something large, or waits for whoever is making it, off the threads that serve connections. Few do so at once:
+    /// thousands of nodes wait for the same configuration.
+    pub(super) async fn made<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+        // Never closed.
+        let _turn = self.making.acquire().await;
+        match tokio::task::spawn_blocking(make).await {
+            Ok(made) => made,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Writes the row of a v1 node: with what it says it runs, or else with what was known.

@@ -4,7 +4,7 @@ use super::compatibility::is_sync_offered;
 use super::control_plane::{Inner, Over, Rpc, Served};
 use super::data_plane::READ_TIMEOUT;
 use super::node::Flavour;
-use super::publishing::{Deltas, Export, INCREMENTAL_MAX, slot, version_of};
+use super::publishing::{Change, Deltas, Export, INCREMENTAL_MAX, slot, version_of};
 use super::records::Row;
 use super::rpc::{self, Due, SNAPPY, SYNC_V2, Silence};
 use super::websocket::WebSocket;
@@ -30,6 +30,16 @@ use tokio::time::{sleep, timeout};
 const NOTIFIED_MAX: usize = 512;
 /// A row that was not written for longer is of a node that is not connected.
 const CONNECTED_MS: i64 = 60 * SECOND;
+
+/// What a node lacks of the newest version.
+enum Missing {
+    Nothing,
+    Changes(Vec<Arc<Change>>),
+    /// A full sync, at least at this version.
+    Everything {
+        newest: u64,
+    },
+}
 
 /// What a hello must have beside what the decoder reads.
 #[derive(Deserialize)]
@@ -65,7 +75,7 @@ impl Inner {
         let is_offered =
             rpc.syncs && is_sync_offered(&settings.gateway_version, introduction.gateway_version.as_deref());
         let does_sync = is_offered && introduction.capabilities.iter().any(|capability| capability == SYNC_V2);
-        let node = Served { introduction, node_id, ip, peer };
+        let node = Served { introduction: Arc::new(introduction), node_id, ip, peer };
         let capabilities = if is_offered { json!([SYNC_V2]) } else { json!([]) };
         let result = json!({"rpc_capabilities": capabilities, "rpc_frame_encoding": SNAPPY});
         socket.send(Opcode::Binary, json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string())?;
@@ -84,7 +94,7 @@ impl Inner {
                         Opcode::Binary => {
                             let messages = rpc::messages(&frame.payload, Encoding::Snappy).map_err(Over::Refused)?;
                             for message in messages {
-                                self.told(socket, rpc, &node, message)?;
+                                self.told(socket, rpc, &node, message).await?;
                             }
                         }
                         Opcode::Ping => socket.send(Opcode::Pong, "")?,
@@ -110,6 +120,7 @@ impl Inner {
                     }
                 }
                 () = &mut look => match silence.look(look.as_mut(), settings.pace) {
+                    _ if socket.is_heard() => silence.broken(look.as_mut(), settings.pace),
                     Due::Nothing => {}
                     Due::Ping => socket.send(Opcode::Ping, "")?,
                     Due::End => return Err(Over::Silence),
@@ -118,7 +129,7 @@ impl Inner {
         }
     }
 
-    fn told<S>(&self, socket: &mut WebSocket<S>, rpc: Rpc, node: &Served, message: Message) -> Result<(), Over>
+    async fn told<S>(&self, socket: &mut WebSocket<S>, rpc: Rpc, node: &Served, message: Message) -> Result<(), Over>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -128,7 +139,7 @@ impl Inner {
                 self.record_rpc(node, rpc.flavour, Some(version));
                 self.counts().pings.fetch_add(1, Ordering::Relaxed);
                 if let Some(id) = id {
-                    self.answer(socket, rpc.flavour, node, id, version)?;
+                    self.answer(socket, rpc.flavour, node, id, version).await?;
                 }
             }
             Message::GetDelta { id: Some(id), .. } | Message::Other { id: Some(id), .. } => {
@@ -152,7 +163,7 @@ impl Inner {
         Ok(())
     }
 
-    fn answer<S>(
+    async fn answer<S>(
         &self,
         socket: &mut WebSocket<S>,
         flavour: Flavour,
@@ -163,7 +174,15 @@ impl Inner {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (deltas, is_full) = self.missing(flavour, node, runs);
+        let (deltas, is_full) = match self.missing(flavour, runs) {
+            Missing::Nothing => (Deltas::of(std::iter::empty()), false),
+            Missing::Changes(changes) => (Deltas::of(changes.iter().map(|change| change.delta(flavour))), false),
+            Missing::Everything { newest } => {
+                let (export, introduction) = (self.newest_export(newest), Arc::clone(&node.introduction));
+                let make = move || export.full_sync(&introduction).deltas(flavour).clone();
+                (self.made(make).await, true)
+            }
+        };
         let flag = match flavour {
             Flavour::Integers => "wipe",
             Flavour::Tokens => "full_sync",
@@ -175,24 +194,19 @@ impl Inner {
         Ok(())
     }
 
-    /// What a node needs to run the newest, and whether that is everything (`kong-hybrid.md` 2.5).
-    fn missing(&self, flavour: Flavour, node: &Served, runs: ConfigHash) -> (Deltas, bool) {
+    /// What a node needs to run the newest (`kong-hybrid.md` 2.5).
+    fn missing(&self, flavour: Flavour, runs: ConfigHash) -> Missing {
         let newest = *self.publishing.changes().borrow();
-        let everything = || {
-            let full = self.newest_export(newest).full_sync(&node.introduction);
-            (full.deltas(flavour).clone(), true)
-        };
-        let nothing = || (Deltas::of(std::iter::empty()), false);
         match flavour {
-            Flavour::Tokens if runs < slot(flavour, newest) => everything(),
-            Flavour::Tokens => nothing(),
+            Flavour::Tokens if runs < slot(flavour, newest) => Missing::Everything { newest },
+            Flavour::Tokens => Missing::Nothing,
             Flavour::Integers => match version_of(flavour, runs) {
-                0 => everything(),
-                runs if runs >= newest => nothing(),
-                runs if newest - runs > INCREMENTAL_MAX => everything(),
+                0 => Missing::Everything { newest },
+                runs if runs >= newest => Missing::Nothing,
+                runs if newest - runs > INCREMENTAL_MAX => Missing::Everything { newest },
                 runs => match self.publishing.changes_since(runs) {
-                    Some(changes) => (Deltas::of(changes.iter().map(|change| change.delta(flavour))), false),
-                    None => everything(),
+                    Some(changes) => Missing::Changes(changes),
+                    None => Missing::Everything { newest },
                 },
             },
         }

@@ -392,7 +392,12 @@ impl Life {
                             Applied::Ignored => {}
                         }
                     }
-                    () = &mut silence, if self.fault() != Some(Fault::Silent) => return Err(Over::Silence),
+                    () = &mut silence, if self.fault() != Some(Fault::Silent) => {
+                        if !socket.is_heard() {
+                            return Err(Over::Silence);
+                        }
+                        silence.set(sleep(pace.judging(SILENT_AFTER)));
+                    }
                 }
             }
         }

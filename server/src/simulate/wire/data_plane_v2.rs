@@ -168,6 +168,7 @@ impl Life {
                     }
                 }
                 () = &mut look => match silence.look(look.as_mut(), pace) {
+                    _ if socket.is_heard() => silence.broken(look.as_mut(), pace),
                     Due::Nothing => {}
                     Due::Ping if self.fault() == Some(Fault::Silent) => {}
                     Due::Ping => socket.send(Opcode::Ping, "")?,

@@ -55,6 +55,8 @@ pub struct WebSocket<S> {
     arriving: Option<Arriving>,
     leaving: VecDeque<Bytes>,
     is_flushed: bool,
+    /// Bytes of a frame that is not whole came since this was last asked.
+    heard: bool,
 }
 
 struct Arriving {
@@ -123,7 +125,17 @@ where
     /// A connection after its upgrade; `unread` is what came after the head of the other side. Frames of more than
     /// `payload_max` bytes are neither sent nor taken.
     pub fn new(stream: S, unread: BytesMut, side: Side, payload_max: usize, room: Room) -> Self {
-        Self { stream, side, payload_max, room, unread, arriving: None, leaving: VecDeque::new(), is_flushed: true }
+        Self {
+            stream,
+            side,
+            payload_max,
+            room,
+            unread,
+            arriving: None,
+            leaving: VecDeque::new(),
+            is_flushed: true,
+            heard: false,
+        }
     }
 
     /// Puts a frame in line. It leaves while [`Self::next`] or [`Self::drain`] waits.
@@ -172,6 +184,13 @@ where
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.leaving.is_empty()
+    }
+
+    /// Whether the other side is heard although no frame is whole yet: bytes came since this was last asked, or they are kept
+    /// waiting for room here. A large frame takes its time, and is no silence.
+    pub fn is_heard(&mut self) -> bool {
+        let waits = matches!(&self.arriving, Some(Arriving { turn: Turn::Waiting(_), .. }));
+        std::mem::take(&mut self.heard) || waits
     }
 
     /// The next whole frame, while what was sent leaves. May be dropped and asked again; nothing is lost.
@@ -307,6 +326,7 @@ where
         if let Some(key) = head.mask {
             mask(&mut payload, key);
         }
+        self.heard = !self.unread.is_empty();
         let room = if let Turn::Has(permit) = turn { Some(permit) } else { None };
         Frame { opcode: head.opcode, payload: payload.freeze(), _room: room }
     }
@@ -327,6 +347,7 @@ where
                 bytes.filled().len()
             }
         };
+        self.heard = true;
         Poll::Ready(if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
     }
 }
@@ -463,8 +484,10 @@ mod tests {
         });
         let minute = std::time::Duration::from_secs(60);
         assert!(tokio::time::timeout(minute, second.next()).await.is_err(), "no room while the first is held");
+        assert!(second.is_heard() && second.is_heard(), "it is not the other side that is silent");
         drop(frame);
         assert_eq!(second.next().await.unwrap().payload.len(), 70_000);
+        assert!(!second.is_heard(), "a whole frame is not news twice");
         let small = [Head::whole(Opcode::Ping, None, 1).bytes(), vec![1]].concat();
         let held = room.kibibytes.clone().acquire_many_owned(100).await.unwrap();
         wire.write_all(&small).await.unwrap();
