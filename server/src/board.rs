@@ -10,6 +10,8 @@
 use crate::metrics::fleet::LagHistogram;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use tidemark_domain::assess::{Assessment, Known, SourceState};
 use tidemark_domain::fact::Fact;
@@ -24,6 +26,9 @@ use tokio::sync::watch;
 
 /// Nodes in a chunk: small enough to be judged again for one report, large enough that a million nodes are few chunks.
 const CHUNK: usize = 512;
+
+/// Chunks that one core judges faster than others could be asked to help: some 5 ms.
+const CHUNKS_ALONE_MAX: usize = 16;
 
 /// Nodes with their verdicts.
 #[derive(Clone, Debug, Default)]
@@ -284,14 +289,14 @@ fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>
     let known = control_plane.known(policy);
     let mut different = judged.all || judged.snapshot.is_none();
     let mut rebuilt = false;
-    for index in 0..count {
-        let range = index * CHUNK..nodes.len().min((index + 1) * CHUNK);
-        let due = judged.chunks.get(index).is_none_or(|chunk| chunk.recheck_at.is_some_and(|at| at <= now));
-        let grown = judged.chunks.get(index).is_none_or(|chunk| chunk.nodes.len() != range.len());
-        if !(judged.all || judged.touched[index] || due || grown) {
-            continue;
-        }
-        let chunk = assess_chunk(&nodes[range], &known, now);
+    let may_have_changed = |index: &usize| {
+        let due = judged.chunks.get(*index).is_none_or(|chunk| chunk.recheck_at.is_some_and(|at| at <= now));
+        let grown = judged.chunks.get(*index).is_none_or(|chunk| chunk.nodes.len() != chunk_of(nodes, *index).len());
+        judged.all || judged.touched[*index] || due || grown
+    };
+    let indexes: Vec<usize> = (0..count).filter(may_have_changed).collect();
+    let chunks = assess_chunks(nodes, &indexes, &known, now);
+    for (index, chunk) in indexes.into_iter().zip(chunks) {
         let same = judged.chunks.get(index).is_some_and(|before| looks_alike(before, &chunk));
         different |= !same;
         rebuilt = true;
@@ -342,6 +347,28 @@ fn judge(control_plane: &ControlPlane, judged: &mut Judged, policy: &Arc<Policy>
         places: Arc::clone(&judged.places),
     }));
     different
+}
+
+/// The nodes of a chunk.
+fn chunk_of(nodes: &[Arc<Node>], index: usize) -> &[Arc<Node>] {
+    &nodes[index * CHUNK..nodes.len().min((index + 1) * CHUNK)]
+}
+
+/// Judges chunks, on all cores where they are many.
+fn assess_chunks(nodes: &[Arc<Node>], indexes: &[usize], known: &Known<'_>, now: Timestamp) -> Vec<Chunk> {
+    let assess = |share: &[usize]| -> Vec<Chunk> {
+        share.iter().map(|index| assess_chunk(chunk_of(nodes, *index), known, now)).collect()
+    };
+    if indexes.len() <= CHUNKS_ALONE_MAX {
+        return assess(indexes);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let shares = indexes.chunks(indexes.len().div_ceil(threads));
+        let judging: Vec<_> = shares.map(|share| scope.spawn(|| assess(share))).collect();
+        let chunks = judging.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        chunks.flatten().collect()
+    })
 }
 
 fn assess_chunk(nodes: &[Arc<Node>], known: &Known<'_>, now: Timestamp) -> Chunk {

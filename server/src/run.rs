@@ -87,7 +87,14 @@ pub async fn live_keeping(
     let now = clock.now();
     let store = Store::open(database, now).await?;
     let policy = Arc::new(policy);
-    let mut fleet = fold(&store, None, Arc::clone(&policy)).await.map_err(RunError::Fold)?;
+    // A task of its own, so that both are worked on at once. Should it fail, the first write says why.
+    let preparing = tokio::spawn({
+        let store = store.clone();
+        async move { store.prepare().await }
+    });
+    let folding = fold(&store, None, Arc::clone(&policy)).await;
+    let _ = preparing.await;
+    let mut fleet = folding.map_err(RunError::Fold)?;
     let progress = store.progress().await?;
     let mut sequence = progress.sequence;
 

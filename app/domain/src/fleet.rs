@@ -455,8 +455,8 @@ impl ControlPlane {
 
     fn reindex(&mut self) {
         Arc::make_mut(&mut self.ledger).reindex();
-        self.places.clear();
-        self.machines.clear();
+        self.places = HashMap::with_capacity(self.nodes.len());
+        self.machines = HashMap::with_capacity(self.nodes.len());
         for (place, node) in self.nodes.iter().enumerate() {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             self.places.insert(node.id.clone(), place);

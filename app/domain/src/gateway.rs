@@ -1,5 +1,6 @@
 //! The software that a node runs.
 
+use crate::id::parsed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -96,7 +97,7 @@ impl Serialize for GatewayVersion {
 
 impl<'de> Deserialize<'de> for GatewayVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        parsed(deserializer)
     }
 }
 

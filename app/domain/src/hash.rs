@@ -1,5 +1,6 @@
 //! What a node repeats in its heartbeat: 32 characters that name a rendering, never a configuration.
 
+use crate::id::parsed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
@@ -125,7 +126,7 @@ impl Serialize for ConfigHash {
 
 impl<'de> Deserialize<'de> for ConfigHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        parsed(deserializer)
     }
 }
 

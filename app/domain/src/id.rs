@@ -1,10 +1,13 @@
 //! Names of things, parsed once at the door. What has one of these types is within its bounds.
 
 use crate::hash::ConfigHash;
+use serde::de::Visitor;
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -65,10 +68,33 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                parsed(deserializer)
             }
         }
     };
+}
+
+/// What a text says, read where it lies: a fleet that is read back is half a million names.
+pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(PhantomData))
 }
 
 fn printable(text: &str, max_chars: usize) -> bool {
@@ -194,9 +220,15 @@ impl FromStr for Ordinal {
 
 /// A node's labels: at most 64 pairs, keys 1-63 and values 0-253 characters without control characters. (Kong itself
 /// allows 10 pairs of 63 characters, `kong-hybrid.md` 7.3; others allow more.)
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Labels(BTreeMap<String, String>);
+///
+/// One shared text, by key: each pair is its key, [`KEY_ENDS`], its value and [`VALUE_ENDS`]. A fleet has as many labels
+/// as all other names together, and most of what is done with them is to copy them.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels(Arc<str>);
+
+/// Control characters, so they are in no key and in no value.
+const KEY_ENDS: char = '\u{1}';
+const VALUE_ENDS: char = '\u{2}';
 
 impl Labels {
     /// Pairs at most.
@@ -217,24 +249,45 @@ impl Labels {
                 return Err(NotAName("a node has at most 64 labels"));
             }
         }
-        Ok(Self(labels))
+        let mut text = String::new();
+        for (key, value) in &labels {
+            text.extend([key.as_str(), "\u{1}", value.as_str(), "\u{2}"]);
+        }
+        Ok(Self(text.into()))
     }
 
     /// The value of a label.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.iter().find(|(own, _)| *own == key).map(|(_, value)| value)
     }
 
     /// All pairs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.split_terminator(VALUE_ENDS).filter_map(|pair| pair.split_once(KEY_ENDS))
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // With its length, which packed forms ask for.
+        let mut map = serializer.serialize_map(Some(self.iter().count()))?;
+        for (key, value) in self.iter() {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
     }
 }
 
@@ -272,6 +325,24 @@ mod tests {
         check::<Ordinal>("12", true);
         check::<Ordinal>("v0", false);
         check::<Ordinal>("v+1", false);
+    }
+
+    #[test]
+    fn labels_come_back_by_key() {
+        let pairs = |labels: &Labels| labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+        let of = |pairs: &[(&str, &str)]| {
+            Labels::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())))
+        };
+        let labels = of(&[("zone", "b"), ("empty", ""), ("zone", "c"), ("a.b/c=d", "x=y")]).expect("labels");
+        assert_eq!(pairs(&labels), ["a.b/c=d=x=y", "empty=", "zone=c"]);
+        assert_eq!((labels.get("zone"), labels.get("empty"), labels.get("zo")), (Some("c"), Some(""), None));
+        let json = serde_json::to_string(&labels).expect("JSON");
+        assert_eq!(json, r#"{"a.b/c=d":"x=y","empty":"","zone":"c"}"#);
+        assert_eq!(serde_json::from_str::<Labels>(&json).expect("labels"), labels);
+        assert!(Labels::default().is_empty() && of(&[]) == Ok(Labels::default()) && !labels.is_empty());
+        for (key, value) in [("", "a"), ("a\u{1}b", "a"), ("a", "a\u{2}b")] {
+            assert!(of(&[(key, value)]).is_err(), "{key:?} {value:?}");
+        }
     }
 
     #[test]

@@ -346,11 +346,9 @@ mod tests {
                     Delta,
                 ),
                 labels: Some(
-                    Labels(
-                        {
-                            "region": "eu",
-                        },
-                    ),
+                    {
+                        "region": "eu",
+                    },
                 ),
                 plugin_set: Some(
                     "0123456789abcdef",

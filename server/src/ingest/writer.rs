@@ -30,6 +30,11 @@ const PURGE_EVERY_MS: i64 = 10 * MINUTE;
 const PURGE_ROWS: u32 = 5_000;
 /// How often the whole fleet is kept, so that a view of the past begins near.
 const KEYFRAME_EVERY_MS: i64 = HOUR;
+/// It is kept sooner when so many intervals were closed, and half as many as there are nodes: a view of the past tells
+/// them again, and they take as many bytes as the keyframe.
+const KEYFRAME_CLOSED_MIN: u64 = 50_000;
+/// But not sooner than this: it holds facts up for a part of a second.
+const KEYFRAME_PAUSE_MS: i64 = MINUTE;
 
 /// A step of the wall clock that is worth a word (DESIGN 5.8).
 const WALL_STEP_MS: i64 = 5 * SECOND;
@@ -176,7 +181,8 @@ impl<W: Watcher> Writer<W> {
         if now.since(self.alive_at) >= ALIVE_EVERY_MS {
             self.note_alive().await;
         }
-        if now.since(self.keyframe_at) >= KEYFRAME_EVERY_MS {
+        let closed = self.store.closed_since_keyframe().await.unwrap_or(0);
+        if keyframe_is_due(now.since(self.keyframe_at), closed, self.board.fleet().len()) {
             self.keep_keyframe().await;
         }
         if now.since(self.purged_at) >= PURGE_EVERY_MS {
@@ -230,5 +236,32 @@ impl<W: Watcher> Writer<W> {
             Ok(()) => self.keyframe_sequence = self.sequence,
             Err(error) => tracing::warn!("no keyframe was kept: {error}"),
         }
+    }
+}
+
+/// Whether the next keyframe is due, by the time since the last one, the intervals closed since, and the nodes.
+fn keyframe_is_due(since_ms: i64, closed: u64, nodes: usize) -> bool {
+    let moved = closed >= KEYFRAME_CLOSED_MIN.max(nodes as u64 / 2);
+    since_ms >= KEYFRAME_EVERY_MS || moved && since_ms >= KEYFRAME_PAUSE_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyframe_is_due_after_an_hour_or_once_half_of_the_fleet_moved() {
+        #[track_caller]
+        fn check(since_ms: i64, closed: u64, nodes: usize, due: bool) {
+            assert_eq!(keyframe_is_due(since_ms, closed, nodes), due, "{since_ms} ms, {closed} closed, {nodes} nodes");
+        }
+        check(HOUR - 1, 0, 0, false);
+        check(HOUR, 0, 0, true);
+        check(MINUTE, 49_999, 10, false);
+        check(MINUTE, 50_000, 10, true);
+        check(MINUTE - 1, 50_000, 10, false);
+        check(MINUTE, 50_000, 100_001, true);
+        check(MINUTE, 50_000, 100_002, false);
+        check(MINUTE, 50_001, 100_002, true);
     }
 }

@@ -9,7 +9,7 @@ use crate::board::{ControlPlaneSnapshot, Snapshot, unpacked};
 use crate::chart::{self, Spread};
 use crate::clock::Clock;
 use crate::propagation;
-use crate::store::{Interval, IntervalKey, Store, StoreError, gives_way};
+use crate::store::{Interval, IntervalKey, Replay, Store, StoreError, gives_way};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use tidemark_domain::ledger::{Ledger, Version};
 use tidemark_domain::node::Node;
 use tidemark_domain::policy::Policy;
 use tidemark_domain::query::{Key, Query};
-use tidemark_domain::time::Timestamp;
+use tidemark_domain::time::{MINUTE, Timestamp};
 use tidemark_domain::view::{
     AsOf, CohortPropagation, ControlPlaneView, EventView, FleetView, HistoryView, IntervalView, Moment, NodeView,
     NodesView, Propagation, ReachedView, VersionView, VersionsView,
@@ -33,6 +33,9 @@ use tidemark_domain::view::{
 pub const KEYFRAME_FORMAT: u32 = 7;
 /// Moments of the past that are kept: a page asks several questions of one moment, and people go back and forth.
 const PAST_MAX: usize = 4;
+/// A younger moment is not kept: facts of it may be on their way to the store, and the next report of a node makes the last
+/// one before it an estimate.
+const SETTLED_AFTER_MS: i64 = MINUTE;
 /// Rows of a page where nobody says.
 const SIZE_DEFAULT: u32 = 50;
 /// Rows of a page at most.
@@ -82,11 +85,16 @@ impl Reader {
         let policy = Arc::clone(&self.policy);
         let snapshot = tokio::task::spawn_blocking(move || Arc::new(Snapshot::of(fleet, &policy, at)));
         let snapshot = snapshot.await.map_err(|error| internal("judge a moment of the past", &error))?;
-        let mut past = self.past.lock();
-        past.push_back((moment, Arc::clone(&snapshot)));
-        if past.len() > PAST_MAX {
-            past.pop_front();
+        if self.clock.now().since(at) < SETTLED_AFTER_MS {
+            return Ok((snapshot, as_of));
         }
+        let oldest = {
+            let mut past = self.past.lock();
+            past.push_back((moment, Arc::clone(&snapshot)));
+            if past.len() > PAST_MAX { past.pop_front() } else { None }
+        };
+        // A whole fleet to let go of: nobody has to wait for that.
+        drop(tokio::task::spawn_blocking(move || drop(oldest)));
         Ok((snapshot, as_of))
     }
 
@@ -233,29 +241,33 @@ impl FleetApi for Reader {
 /// If the store fails.
 pub async fn fold(store: &Store, known: Option<Timestamp>, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
     let keyframe = store.keyframe_before(known, KEYFRAME_FORMAT).await.map_err(store_error)?;
-    let (sequence, packed) = keyframe.map_or((0, None), |keyframe| (keyframe.sequence, Some(keyframe.state)));
-    let fleet = match packed {
-        Some(packed) => tokio::task::spawn_blocking(move || unpacked(&packed))
-            .await
-            .map_err(|error| internal("unpack a keyframe", &error))?,
-        None => Some(Fleet::default()),
+    let Some(keyframe) = keyframe else {
+        let replay = store.replay_after(0, known).await.map_err(store_error)?;
+        return folded(Fleet::default(), replay, policy).await;
     };
-    // A keyframe that cannot be read is passed over: all facts are still there.
-    let (fleet, sequence) = fleet.map_or((Fleet::default(), 0), |fleet| (fleet, sequence));
-    let facts = store.facts_after(sequence, known).await.map_err(store_error)?;
-    folded(fleet, facts, policy).await
+    let packed = keyframe.state;
+    let fleet = tokio::task::spawn_blocking(move || unpacked(&packed));
+    let (fleet, replay) = tokio::join!(fleet, store.replay_after(keyframe.sequence, known));
+    match fleet.map_err(|error| internal("unpack a keyframe", &error))? {
+        Some(fleet) => folded(fleet, replay.map_err(store_error)?, policy).await,
+        // A keyframe that cannot be read is passed over: all facts are still there.
+        None => {
+            let replay = store.replay_after(0, known).await.map_err(store_error)?;
+            folded(Fleet::default(), replay, policy).await
+        }
+    }
 }
 
 /// The fleet at a moment by everything that was recorded since.
 async fn fold_known_now(store: &Store, at: Timestamp, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
-    let facts = store.facts_until(at).await.map_err(store_error)?;
-    folded(Fleet::default(), facts, policy).await
+    let replay = store.replay_until(at).await.map_err(store_error)?;
+    folded(Fleet::default(), replay, policy).await
 }
 
-async fn folded(mut fleet: Fleet, facts: Vec<Fact>, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
+async fn folded(mut fleet: Fleet, replay: Replay, policy: Arc<Policy>) -> Result<Fleet, ApiError> {
     let fold = move || {
-        for fact in &facts {
-            fleet.observe(fact, &policy);
+        for fact in replay {
+            fleet.observe(&fact, &policy);
         }
         fleet
     };

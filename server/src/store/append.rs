@@ -218,10 +218,12 @@ impl Changes {
     async fn write(&mut self, connection: &mut SqliteConnection, state: &mut State) -> Result<(), StoreError> {
         write_closed(connection, &self.closed).await?;
         state.progress.reports_closed += rows(&self.closed);
+        state.closed_since_keyframe += self.closed.len() as u64;
         for (id, run) in &self.late {
             if !count_again(connection, run).await? {
                 write_closed(connection, &[(*id, *run)]).await?;
                 state.progress.reports_closed += 1;
+                state.closed_since_keyframe += 1;
             }
         }
 

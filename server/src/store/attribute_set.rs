@@ -69,11 +69,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The set of a row.
-pub(super) fn read(row: i64, body: &str) -> Result<AttributeSet, StoreError> {
-    serde_json::from_str(body).map_err(|error| StoreError::corrupt("attribute_set", row, error))
-}
-
 /// JSON without the fields that are not said: `null` and absent are the same to the domain, and most are absent.
 pub(super) fn canonical<T: Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
     let mut value = serde_json::to_value(value).map_err(|error| StoreError::corrupt(table, "new", error))?;

@@ -3,8 +3,9 @@
 use super::Store;
 use super::error::StoreError;
 use super::names::source_of;
-use super::replay::{Vocabulary, event_of, run};
+use super::replay::{event_of, run};
 use super::run::{Limit, Run};
+use super::vocabulary::Vocabulary;
 use sqlx::{Connection, SqliteConnection};
 use std::fmt;
 use std::str::FromStr;
@@ -101,9 +102,8 @@ impl Store {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
 
-        let mut vocabulary = Vocabulary::read(&mut connection).await?;
         let runs: Vec<Run> = rows.iter().map(|(_, run)| *run).collect();
-        vocabulary.add_runs(&mut connection, &runs).await?;
+        let vocabulary = Vocabulary::of(&mut connection, &runs).await?;
         let mut intervals = Vec::with_capacity(rows.len());
         for (key, run) in rows {
             if let Some(interval) = interval(&vocabulary, key, &run, known)? {

@@ -76,7 +76,17 @@ impl Store {
         .await
         .map_err(StoreError::on("write a keyframe"))?;
         known.keyframe_ms = Some(known.keyframe_ms.map_or(at_ms, |newest| newest.max(at_ms)));
+        known.closed_since_keyframe = 0;
         Ok(())
+    }
+
+    /// How many intervals were closed since the newest keyframe: what a look at the moments after it has to tell again.
+    /// 0 while that is not known, before the first write.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn closed_since_keyframe(&self) -> Result<u64, StoreError> {
+        Ok(self.writer().await?.state.as_ref().map_or(0, |state| state.closed_since_keyframe))
     }
 
     /// The newest keyframe of this format that was taken at `at` or before; the newest of all where `at` is `None`.
@@ -104,7 +114,7 @@ impl Store {
             .await
             .map_err(StoreError::on("read a keyframe"))?;
             let Some(row) = row else { return Ok(None) };
-            match unpack(row.state, row.state_len).await {
+            match unpack(row.state, row.state_len, Ok).await {
                 Ok(state) => {
                     return Ok(Some(Keyframe { sequence: row.sequence, at: Timestamp::from_ms(row.at_ms), state }));
                 }
@@ -136,8 +146,8 @@ pub(super) async fn runs_open_after(
     .await
     .map_err(StoreError::on("read the open runs of a keyframe"))?;
     let Some(row) = row else { return Ok(None) };
-    let unpacked = unpack(row.runs, row.runs_len).await;
-    match unpacked.and_then(|runs| postcard::from_bytes(&runs).map_err(io::Error::other)) {
+    let runs = unpack(row.runs, row.runs_len, |runs| postcard::from_bytes(&runs).map_err(io::Error::other));
+    match runs.await {
         Ok(runs) => Ok(Some((row.runs_sequence, runs))),
         Err(error) => {
             tracing::warn!("the open runs of keyframe {} cannot be read and are passed over: {error}", row.sequence);
@@ -180,10 +190,15 @@ async fn pack(bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         .map_err(|source| StoreError::Pack { source })
 }
 
-async fn unpack(bytes: Vec<u8>, len: i64) -> io::Result<Vec<u8>> {
+/// The same way back, and what `read` makes of the bytes.
+async fn unpack<T: Send + 'static>(
+    bytes: Vec<u8>,
+    len: i64,
+    read: impl FnOnce(Vec<u8>) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let len = usize::try_from(len).ok().filter(|len| *len <= UNPACKED_MAX);
     let len = len.ok_or_else(|| io::Error::other("it is longer than a keyframe may be"))?;
-    tokio::task::spawn_blocking(move || zstd::bulk::decompress(&bytes, len))
+    tokio::task::spawn_blocking(move || zstd::bulk::decompress(&bytes, len).and_then(read))
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -16,8 +16,9 @@
 //!
 //! **How the past is told.** A keyframe ([`keyframe`]) holds the state of the fleet as the board packs it, and beside it the
 //! runs that were open. The state at `t` is the last keyframe before it, and the facts after that; the runs that were
-//! closed since are the rows up to the next keyframe, and those that were still open are in that keyframe: an hour of rows,
-//! however long ago it was.
+//! closed since are the rows up to the next keyframe, and those that were still open are in that keyframe: an hour of rows
+//! at most, however long ago it was. What reads the rows of a whole fleet reads them as lists ([`lists`]), and keeps the
+//! names that it looked up for the next look ([`vocabulary`]).
 //!
 //! Queries with a fixed text are checked against the migrations when they are compiled, from `.sqlx`; after a change of
 //! either, `make sqlx` (which is `cargo schema write`) writes it anew.
@@ -27,6 +28,8 @@ mod append;
 mod run;
 
 mod replay;
+
+mod vocabulary;
 
 mod keyframe;
 
@@ -54,6 +57,8 @@ mod mark;
 
 mod bulk;
 
+mod lists;
+
 mod lock;
 
 mod demo;
@@ -68,6 +73,7 @@ pub use progress::{Progress, Sizes};
 pub use propagation::KeptPropagation;
 pub use purge::{Purged, Retention};
 pub use reached::{Reached, gives_way};
+pub use replay::Replay;
 
 use lock::Lock;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
@@ -80,6 +86,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidemark_domain::time::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
+use vocabulary::Known;
 
 /// Embedded, so that the binary needs no file beside it.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -108,6 +115,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     readers: SqlitePool,
+    /// What replays looked up.
+    known: Known,
     /// `None` if the store was opened only to be read; in it, `None` after it was closed.
     writer: Option<Mutex<Option<Writer>>>,
 }
@@ -116,7 +125,7 @@ struct Inner {
 #[derive(Debug)]
 struct Writer {
     connection: SqliteConnection,
-    /// `None` after a failure: it is read again before the next write.
+    /// `None` before the first write and after a failure: it is read before the next write.
     state: Option<State>,
     /// Last, so that it is let go of after the connection.
     lock: Lock,
@@ -151,13 +160,27 @@ impl Store {
             SqliteConnection::connect_with(&options).await.map_err(StoreError::on("open the database"))?;
         library_is_new_enough(&mut connection).await?;
         MIGRATIONS.run(&mut connection).await.map_err(|source| StoreError::Schema { path: path.clone(), source })?;
-        let state = State::read(&mut connection).await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                readers: readers(&path),
-                writer: Some(Mutex::new(Some(Writer { connection, state: Some(state), lock }))),
-            }),
-        })
+        let writer = Writer { connection, state: None, lock };
+        Ok(Self::of(&path, Some(writer)))
+    }
+
+    fn of(path: &Path, writer: Option<Writer>) -> Self {
+        let writer = writer.map(|writer| Mutex::new(Some(writer)));
+        Self { inner: Arc::new(Inner { readers: readers(path), known: Known::default(), writer }) }
+    }
+
+    /// Reads what the writer has to know before it writes, so that the first write need not. May be done beside whatever
+    /// only reads.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the next write tries again.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let (connection, kept) = writer.parts();
+        if kept.is_none() {
+            *kept = Some(State::read(connection).await?);
+        }
+        Ok(())
     }
 
     /// Opens a database only to read it, beside the process that writes it or without one.
@@ -166,7 +189,7 @@ impl Store {
     /// [`StoreError::Pending`] if its schema is older than ours; else see [`StoreError`].
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         let path = std::fs::canonicalize(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        let store = Self { inner: Arc::new(Inner { readers: readers(&path), writer: None }) };
+        let store = Self::of(&path, None);
         let mut connection = store.reader().await?;
         library_is_new_enough(&mut connection).await?;
         schema_is_ours(&mut connection, &path).await?;

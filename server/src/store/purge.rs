@@ -71,6 +71,9 @@ impl Store {
         write_progress(&mut transaction, &state).await?;
         transaction.commit().await.map_err(StoreError::on("commit a purge"))?;
         *kept = Some(state);
+        if round.purged.names > 0 {
+            self.inner.known.forget();
+        }
         Ok(round.purged)
     }
 }

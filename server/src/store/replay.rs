@@ -1,21 +1,23 @@
 //! Facts told again: after a restart, and for a look at the past.
 
-use super::attribute_set::{self, AttributeSet};
+use super::Store;
+use super::attribute_set::AttributeSet;
 use super::error::StoreError;
 use super::keyframe;
+use super::lists::{self, Lists};
 use super::mark::{self, Mark};
-use super::names::{LOOKED_UP_AT_ONCE, config_of, control_plane_of, node_of, source_of};
+use super::names::source_of;
 use super::run::{Limit, Run, Told};
-use super::{Store, names};
+use super::vocabulary::Vocabulary;
 use sqlx::{Connection, SqliteConnection};
-use std::collections::{BTreeSet, HashMap};
-use tidemark_domain::fact::{ConfigRef, Fact, Report, What};
+use std::sync::Arc;
+use tidemark_domain::fact::{ConfigRef, Fact, Report, Source, What};
 use tidemark_domain::id::{CpName, NodeId};
 use tidemark_domain::time::Timestamp;
 
 /// Closed runs that are told again at most, newest first: a gigabyte. There are more only if no keyframe can be used,
 /// and then only what lies longest back is missing: runs that newer ones followed.
-const CLOSED_RUNS_MAX: i64 = 5_000_000;
+const CLOSED_RUNS_MAX: usize = 5_000_000;
 
 impl Store {
     /// The facts after the one with this sequence, in the order in which they were told; with `known`, only those that
@@ -27,7 +29,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn facts_after(&self, sequence: i64, known: Option<Timestamp>) -> Result<Vec<Fact>, StoreError> {
-        Ok(self.placed(sequence, Limit::recorded(known)).await?.in_order())
+        Ok(self.replay_after(sequence, known).await?.collect())
     }
 
     /// The facts of this moment and before, by all that is known today, in the order in which they happened. There is no
@@ -36,37 +38,62 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn facts_until(&self, at: Timestamp) -> Result<Vec<Fact>, StoreError> {
-        let mut facts = self.placed(0, Limit::Happened(at)).await?.in_order();
-        facts.sort_by_key(|fact| fact.at);
-        Ok(facts)
+        Ok(self.replay_until(at).await?.collect())
+    }
+
+    /// The same as [`Self::facts_after`], each fact made when its turn comes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn replay_after(&self, sequence: i64, known: Option<Timestamp>) -> Result<Replay, StoreError> {
+        let placed = self.placed(sequence, Limit::recorded(known)).await?;
+        in_background(move || placed.in_order()).await
+    }
+
+    /// The same as [`Self::facts_until`], each fact made when its turn comes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn replay_until(&self, at: Timestamp) -> Result<Replay, StoreError> {
+        let placed = self.placed(0, Limit::Happened(at)).await?;
+        in_background(move || placed.in_order_of_time()).await
     }
 
     async fn placed(&self, sequence: i64, limit: Limit) -> Result<Placed, StoreError> {
+        let so_far = self.inner.known.so_far();
         let mut reader = self.reader().await?;
         // One snapshot: a run must not be seen open and closed, or neither.
         let mut connection = reader.begin().await.map_err(StoreError::on("begin to read facts"))?;
-
-        let mut placed = Placed::default();
         let runs = runs(&mut connection, sequence, limit).await?;
-        let mut vocabulary = Vocabulary::read(&mut connection).await?;
-        vocabulary.add_runs(&mut connection, &runs).await?;
-        for run in &runs {
-            for told in run.told(sequence, limit).into_iter().flatten() {
-                if let Some(fact) = vocabulary.report(run, told)? {
-                    placed.put(told, fact);
+        let vocabulary = Vocabulary::shared(&mut connection, &runs, so_far, &self.inner.known).await?;
+        let marks = Mark::touched_after(&mut connection, sequence).await?;
+        let words = words(&mut connection, sequence, limit).await?;
+        let events = events(&mut connection, sequence, limit).await?;
+        connection.rollback().await.map_err(StoreError::on("end to read facts"))?;
+
+        in_background(move || {
+            let mut placed = Placed::default();
+            for run in &runs {
+                placed.put_run(run, run.told(sequence, limit), &vocabulary)?;
+            }
+            for mark in &marks {
+                for told in mark.span.told(sequence, limit).into_iter().flatten() {
+                    placed.put_mark(mark, told, &vocabulary)?;
                 }
             }
-        }
-        for mark in Mark::touched_after(&mut connection, sequence).await? {
-            for told in mark.span.told(sequence, limit).into_iter().flatten() {
-                placed.put(told, vocabulary.mark(&mark, told)?);
+            for row in words.into_iter().chain(events) {
+                placed.put_row(row, &vocabulary)?;
             }
-        }
-        words(&mut connection, sequence, limit, &vocabulary, &mut placed).await?;
-        events(&mut connection, sequence, limit, &vocabulary, &mut placed).await?;
-        connection.rollback().await.map_err(StoreError::on("end to read facts"))?;
-        Ok(placed)
+            Ok(placed)
+        })
+        .await?
     }
+}
+
+/// Works away from the threads that serve requests.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    let crashed = |_| StoreError::Sqlite { what: "put facts in order", source: sqlx::Error::WorkerCrashed };
+    tokio::task::spawn_blocking(work).await.map_err(crashed)
 }
 
 /// The runs of which something came after `sequence` and lies within `limit`. More may be among them.
@@ -114,19 +141,46 @@ macro_rules! run {
 pub(super) use run;
 
 async fn open(connection: &mut SqliteConnection, sequence: i64) -> Result<Vec<Run>, StoreError> {
-    let rows = sqlx::query!(
-        "select node_id, source_id, config_id, attribute_set_id, from_ms, until_ms, from_stored_after,
-                until_stored_after, from_uncertain_ms, until_uncertain_ms, skew_ms, reports, opened_sequence,
-                touched_sequence
-           from report_open
-          where touched_sequence > ?1
-          order by id",
-        sequence
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::on("read open runs of reports"))?;
-    Ok(rows.into_iter().map(|row| run!(row)).collect())
+    let runs = open_with_keys(connection, sequence).await?;
+    Ok(runs.into_iter().map(|(_, run)| run).collect())
+}
+
+/// The open runs that were touched after `sequence`, with their keys and in the order of these.
+pub(super) async fn open_with_keys(
+    connection: &mut SqliteConnection,
+    sequence: i64,
+) -> Result<Vec<(i64, Run)>, StoreError> {
+    let mut lists = Lists::<(i64, Run)>::of("report_open");
+    let mut after = i64::MIN;
+    loop {
+        // The columns in the order in which [`Run`] has them.
+        let list = sqlx::query!(
+            r#"select max(id) as "last: i64",
+                      json_group_array(json_array(id,
+                                                  json_array(node_id, source_id, config_id, attribute_set_id, from_ms,
+                                                             until_ms, from_stored_after, until_stored_after,
+                                                             from_uncertain_ms, until_uncertain_ms, skew_ms, reports,
+                                                             opened_sequence, touched_sequence))) as "list!: String"
+                 from (select *
+                         from report_open
+                        where id > ?1
+                          and touched_sequence > ?2
+                        order by id
+                        limit ?3)"#,
+            after,
+            sequence,
+            lists::ROWS
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::on("read open runs of reports"))?;
+        let Some(last) = list.last else { break };
+        after = last;
+        lists.add(list.list);
+    }
+    let mut runs = lists.rows().await?;
+    runs.sort_unstable_by_key(|(id, _)| *id);
+    Ok(runs)
 }
 
 async fn closed(
@@ -137,42 +191,65 @@ async fn closed(
 ) -> Result<Vec<Run>, StoreError> {
     // What began after the limit is left where it is: an hour in which all nodes moved ten times is a million rows.
     let (at_max, recorded_max) = limit.ms();
-    let rows = sqlx::query!(
-        "select node_id, source_id, config_id, attribute_set_id, from_ms, until_ms, from_stored_after,
-                until_stored_after, from_uncertain_ms, until_uncertain_ms, skew_ms, reports, opened_sequence,
-                touched_sequence
-           from report_closed
-          where id > ?1
-            and id <= ?2
-            and touched_sequence > ?1
-            and from_ms <= ?3
-            and from_ms + from_stored_after <= ?4
-          order by id desc
-          limit ?5",
-        sequence,
-        until,
-        at_max,
-        recorded_max,
-        CLOSED_RUNS_MAX
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::on("read closed runs of reports"))?;
-    if i64::try_from(rows.len()) == Ok(CLOSED_RUNS_MAX) {
+    let mut lists = Lists::<(i64, Run)>::of("report_closed");
+    let mut until = until;
+    let mut read = 0;
+    while read < CLOSED_RUNS_MAX {
+        // The columns in the order in which [`Run`] has them.
+        let list = sqlx::query!(
+            r#"select min(id) as "first: i64",
+                      count(*) as "rows!: i64",
+                      json_group_array(json_array(id,
+                                                  json_array(node_id, source_id, config_id, attribute_set_id, from_ms,
+                                                             until_ms, from_stored_after, until_stored_after,
+                                                             from_uncertain_ms, until_uncertain_ms, skew_ms, reports,
+                                                             opened_sequence, touched_sequence))) as "list!: String"
+                 from (select *
+                         from report_closed
+                        where id > ?1
+                          and id <= ?2
+                          and touched_sequence > ?1
+                          and from_ms <= ?3
+                          and from_ms + from_stored_after <= ?4
+                        order by id desc
+                        limit ?5)"#,
+            sequence,
+            until,
+            at_max,
+            recorded_max,
+            lists::ROWS
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::on("read closed runs of reports"))?;
+        let Some(first) = list.first else { break };
+        until = first.saturating_sub(1);
+        read += usize::try_from(list.rows).unwrap_or(0);
+        lists.add(list.list);
+    }
+    if read >= CLOSED_RUNS_MAX {
         tracing::warn!(
             "more than {CLOSED_RUNS_MAX} runs of reports would have to be told again: the oldest are left out"
         );
     }
-    Ok(rows.into_iter().map(|row| run!(row)).collect())
+    let mut runs = lists.rows().await?;
+    runs.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+    Ok(runs.into_iter().map(|(_, run)| run).collect())
 }
 
-async fn words(
-    connection: &mut SqliteConnection,
+/// A fact that is a row of its own.
+#[derive(Debug)]
+struct Row {
+    table: &'static str,
     sequence: i64,
-    limit: Limit,
-    vocabulary: &Vocabulary,
-    placed: &mut Placed,
-) -> Result<(), StoreError> {
+    at_ms: i64,
+    recorded_ms: i64,
+    control_plane_id: i64,
+    source_id: i64,
+    what: What,
+}
+
+async fn words(connection: &mut SqliteConnection, sequence: i64, limit: Limit) -> Result<Vec<Row>, StoreError> {
     let (at_max, recorded_max) = limit.ms();
     let rows = sqlx::query!(
         "select sequence, at_ms, recorded_ms, control_plane_id, source_id, body
@@ -188,27 +265,25 @@ async fn words(
     .fetch_all(connection)
     .await
     .map_err(StoreError::on("read words of control planes"))?;
-    for row in rows {
-        let word = serde_json::from_str(&row.body).map_err(|error| StoreError::corrupt("word", row.sequence, error))?;
-        let fact = Fact {
-            at: Timestamp::from_ms(row.at_ms),
-            recorded_at: Timestamp::from_ms(row.recorded_ms),
-            control_plane: vocabulary.control_plane(row.control_plane_id, "word", row.sequence)?,
-            source: source_of(row.source_id, "word", row.sequence)?,
-            what: What::Word(word),
-        };
-        placed.put_at(row.sequence, fact);
-    }
-    Ok(())
+    let word = |row: i64, body: &str| {
+        serde_json::from_str(body).map(What::Word).map_err(|error| StoreError::corrupt("word", row, error))
+    };
+    rows.into_iter()
+        .map(|row| {
+            Ok(Row {
+                table: "word",
+                sequence: row.sequence,
+                at_ms: row.at_ms,
+                recorded_ms: row.recorded_ms,
+                control_plane_id: row.control_plane_id,
+                source_id: row.source_id,
+                what: word(row.sequence, &row.body)?,
+            })
+        })
+        .collect()
 }
 
-async fn events(
-    connection: &mut SqliteConnection,
-    sequence: i64,
-    limit: Limit,
-    vocabulary: &Vocabulary,
-    placed: &mut Placed,
-) -> Result<(), StoreError> {
+async fn events(connection: &mut SqliteConnection, sequence: i64, limit: Limit) -> Result<Vec<Row>, StoreError> {
     let (at_max, recorded_max) = limit.ms();
     let rows = sqlx::query!(
         "select sequence, at_ms, recorded_ms, control_plane_id, source_id, kind, body
@@ -224,17 +299,19 @@ async fn events(
     .fetch_all(connection)
     .await
     .map_err(StoreError::on("read events"))?;
-    for row in rows {
-        let fact = Fact {
-            at: Timestamp::from_ms(row.at_ms),
-            recorded_at: Timestamp::from_ms(row.recorded_ms),
-            control_plane: vocabulary.control_plane(row.control_plane_id, "event", row.sequence)?,
-            source: source_of(row.source_id, "event", row.sequence)?,
-            what: event_of(row.sequence, &row.kind, &row.body)?,
-        };
-        placed.put_at(row.sequence, fact);
-    }
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok(Row {
+                table: "event",
+                sequence: row.sequence,
+                at_ms: row.at_ms,
+                recorded_ms: row.recorded_ms,
+                control_plane_id: row.control_plane_id,
+                source_id: row.source_id,
+                what: event_of(row.sequence, &row.kind, &row.body)?,
+            })
+        })
+        .collect()
 }
 
 /// The event of a row.
@@ -249,170 +326,159 @@ pub(super) fn event_of(row: i64, kind: &str, body: &str) -> Result<What, StoreEr
     }
 }
 
-/// What the numbers in rows stand for.
-#[derive(Debug, Default)]
-pub(super) struct Vocabulary {
-    control_planes: HashMap<i64, CpName>,
-    nodes: HashMap<i64, (i64, NodeId)>,
-    configs: HashMap<i64, ConfigRef>,
-    attribute_sets: HashMap<i64, AttributeSet>,
+/// What all reports of a run have in common.
+#[derive(Debug)]
+struct Voice {
+    control_plane: CpName,
+    source: Source,
+    node: NodeId,
+    running: Option<ConfigRef>,
+    set: Arc<AttributeSet>,
+    skew_ms: Option<i64>,
+    from_uncertain_ms: i64,
+    until_uncertain_ms: i64,
 }
 
-impl Vocabulary {
-    /// All control planes, and nothing else yet.
-    pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
-        let rows = sqlx::query!("select id, name from control_plane order by id")
-            .fetch_all(connection)
-            .await
-            .map_err(StoreError::on("read control planes"))?;
-        let mut vocabulary = Self::default();
-        for row in rows {
-            vocabulary.control_planes.insert(row.id, control_plane_of(row.id, &row.name)?);
-        }
-        Ok(vocabulary)
-    }
-
-    /// All that these runs name.
-    pub(super) async fn add_runs(&mut self, connection: &mut SqliteConnection, runs: &[Run]) -> Result<(), StoreError> {
-        let nodes: BTreeSet<i64> = runs.iter().map(|run| run.node_id).collect();
-        for some in lists(nodes) {
-            let rows = sqlx::query!(
-                "select id, control_plane_id, name
-                   from node
-                  where id in (select value from json_each(?1))",
-                some
-            )
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::on("read nodes"))?;
-            for row in rows {
-                self.nodes.insert(row.id, (row.control_plane_id, node_of(row.id, &row.name)?));
-            }
-        }
-        let configs: BTreeSet<i64> = runs.iter().filter_map(|run| run.config_id).collect();
-        for some in lists(configs) {
-            let rows = sqlx::query!(
-                "select id, form, name
-                   from config
-                  where id in (select value from json_each(?1))",
-                some
-            )
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::on("read configurations"))?;
-            for row in rows {
-                self.configs.insert(row.id, config_of(row.id, &row.form, &row.name)?);
-            }
-        }
-        let sets: BTreeSet<i64> = runs.iter().map(|run| run.attribute_set_id).collect();
-        for some in lists(sets) {
-            let rows = sqlx::query!(
-                "select id, body
-                   from attribute_set
-                  where id in (select value from json_each(?1))",
-                some
-            )
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::on("read attribute sets"))?;
-            for row in rows {
-                self.attribute_sets.insert(row.id, attribute_set::read(row.id, &row.body)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The name of a control plane.
-    pub(super) fn control_plane(&self, id: i64, table: &'static str, row: i64) -> Result<CpName, StoreError> {
-        let name = self.control_planes.get(&id).cloned();
-        name.ok_or_else(|| StoreError::corrupt(table, row, format!("there is no control plane {id}")))
-    }
-
-    /// What a run says; `None` if rows that it names are gone, as of a run in a keyframe that was purged since.
-    pub(super) fn said(&self, run: &Run) -> Option<(&AttributeSet, Option<&ConfigRef>)> {
-        let config = match run.config_id {
-            Some(id) => Some(self.configs.get(&id)?),
-            None => None,
-        };
-        Some((self.attribute_sets.get(&run.attribute_set_id)?, config))
-    }
-
-    /// One end of a run as a fact; `None` if rows that it names are gone.
-    fn report(&self, run: &Run, told: Told) -> Result<Option<Fact>, StoreError> {
-        let (Some((control_plane_id, node)), Some((set, config))) = (self.nodes.get(&run.node_id), self.said(run))
+impl Voice {
+    /// What a run says; `None` if rows that it names are gone.
+    fn of(run: &Run, vocabulary: &Vocabulary) -> Result<Option<Self>, StoreError> {
+        let (Some((control_plane_id, node)), Some((set, running))) =
+            (vocabulary.node(run.node_id), vocabulary.said(run))
         else {
             return Ok(None);
         };
-        let at = Timestamp::from_ms(told.at_ms);
-        let uncertain_ms = if told.is_first { run.from_uncertain_ms } else { run.until_uncertain_ms };
-        let report = Report {
+        Ok(Some(Self {
+            control_plane: vocabulary.control_plane(control_plane_id, "node", run.node_id)?,
+            source: source_of(run.source_id, "report_open", run.opened_sequence)?,
             node: node.clone(),
-            running: config.cloned(),
-            attributes: set.attributes.clone(),
-            status: set.status.clone(),
-            failure: set.failure.clone(),
-            ready: set.ready,
-            node_clock: run.skew_ms.map(|skew_ms| at.plus(skew_ms)),
+            running: running.cloned(),
+            set: Arc::clone(set),
+            skew_ms: run.skew_ms,
+            from_uncertain_ms: run.from_uncertain_ms,
+            until_uncertain_ms: run.until_uncertain_ms,
+        }))
+    }
+
+    /// One end of the run as a fact.
+    fn report(&self, told: Told) -> Fact {
+        let at = Timestamp::from_ms(told.at_ms);
+        let uncertain_ms = if told.is_first { self.from_uncertain_ms } else { self.until_uncertain_ms };
+        let report = Report {
+            node: self.node.clone(),
+            running: self.running.clone(),
+            attributes: self.set.attributes.clone(),
+            status: self.set.status.clone(),
+            failure: self.set.failure.clone(),
+            ready: self.set.ready,
+            node_clock: self.skew_ms.map(|skew_ms| at.plus(skew_ms)),
             uncertain_ms: u32::try_from(uncertain_ms).unwrap_or(u32::MAX),
             continues: !told.is_first,
             estimated: told.sequence.is_none(),
         };
-        Ok(Some(Fact {
+        Fact {
             at,
             recorded_at: Timestamp::from_ms(told.recorded_ms),
-            control_plane: self.control_plane(*control_plane_id, "node", run.node_id)?,
-            source: source_of(run.source_id, "report_open", run.opened_sequence)?,
+            control_plane: self.control_plane.clone(),
+            source: self.source,
             what: What::Report(Box::new(report)),
-        }))
-    }
-
-    /// One end of a mark as a fact.
-    fn mark(&self, mark: &Mark, told: Told) -> Result<Fact, StoreError> {
-        let row = mark.span.opened_sequence;
-        Ok(Fact {
-            at: Timestamp::from_ms(told.at_ms),
-            recorded_at: Timestamp::from_ms(told.recorded_ms),
-            control_plane: self.control_plane(mark.control_plane_id, "mark", row)?,
-            source: source_of(mark.source_id, "mark", row)?,
-            what: if mark.kind == mark::DOWN { What::ControlPlaneDown } else { What::Read },
-        })
+        }
     }
 }
 
-/// Numbers as lists of a length that one statement takes.
-fn lists(ids: BTreeSet<i64>) -> Vec<String> {
-    let ids: Vec<i64> = ids.into_iter().collect();
-    ids.chunks(LOOKED_UP_AT_ONCE).map(names::json).collect()
+/// Who tells a fact.
+#[derive(Clone, Copy, Debug)]
+enum Teller {
+    /// The voice of this place.
+    Voice(usize),
+    /// Nobody any more: it is made already, in this place.
+    Made(usize),
+}
+
+/// A fact that is made when its turn comes.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    told: Told,
+    teller: Teller,
 }
 
 /// Facts and their places. Estimated ones have none of their own: they come after the last fact that was surely
 /// recorded before them.
 #[derive(Debug, Default)]
 struct Placed {
-    sure: Vec<(i64, Fact)>,
-    estimated: Vec<Fact>,
+    sure: Vec<(i64, Turn)>,
+    estimated: Vec<Turn>,
+    voices: Vec<Voice>,
+    made: Vec<Option<Fact>>,
 }
 
 impl Placed {
-    fn put(&mut self, told: Told, fact: Fact) {
-        match told.sequence {
-            Some(sequence) => self.sure.push((sequence, fact)),
-            None => self.estimated.push(fact),
+    fn put(&mut self, turn: Turn) {
+        match turn.told.sequence {
+            Some(sequence) => self.sure.push((sequence, turn)),
+            None => self.estimated.push(turn),
         }
     }
 
-    fn put_at(&mut self, sequence: i64, fact: Fact) {
-        self.sure.push((sequence, fact));
+    fn put_run(&mut self, run: &Run, told: [Option<Told>; 2], vocabulary: &Vocabulary) -> Result<(), StoreError> {
+        if told == [None, None] {
+            return Ok(());
+        }
+        let Some(voice) = Voice::of(run, vocabulary)? else { return Ok(()) };
+        let teller = Teller::Voice(self.voices.len());
+        self.voices.push(voice);
+        for told in told.into_iter().flatten() {
+            self.put(Turn { told, teller });
+        }
+        Ok(())
     }
 
-    fn in_order(mut self) -> Vec<Fact> {
+    fn put_mark(&mut self, mark: &Mark, told: Told, vocabulary: &Vocabulary) -> Result<(), StoreError> {
+        let row = mark.span.opened_sequence;
+        self.put_made(
+            told,
+            Fact {
+                at: Timestamp::from_ms(told.at_ms),
+                recorded_at: Timestamp::from_ms(told.recorded_ms),
+                control_plane: vocabulary.control_plane(mark.control_plane_id, "mark", row)?,
+                source: source_of(mark.source_id, "mark", row)?,
+                what: if mark.kind == mark::DOWN { What::ControlPlaneDown } else { What::Read },
+            },
+        );
+        Ok(())
+    }
+
+    fn put_row(&mut self, row: Row, vocabulary: &Vocabulary) -> Result<(), StoreError> {
+        let told =
+            Told { at_ms: row.at_ms, recorded_ms: row.recorded_ms, sequence: Some(row.sequence), is_first: true };
+        self.put_made(
+            told,
+            Fact {
+                at: Timestamp::from_ms(row.at_ms),
+                recorded_at: Timestamp::from_ms(row.recorded_ms),
+                control_plane: vocabulary.control_plane(row.control_plane_id, row.table, row.sequence)?,
+                source: source_of(row.source_id, row.table, row.sequence)?,
+                what: row.what,
+            },
+        );
+        Ok(())
+    }
+
+    fn put_made(&mut self, told: Told, fact: Fact) {
+        let teller = Teller::Made(self.made.len());
+        self.made.push(Some(fact));
+        self.put(Turn { told, teller });
+    }
+
+    /// In the order in which they were told.
+    fn in_order(mut self) -> Replay {
         self.sure.sort_unstable_by_key(|(sequence, _)| *sequence);
         if self.estimated.is_empty() {
-            return self.sure.into_iter().map(|(_, fact)| fact).collect();
+            let turns = self.sure.into_iter().map(|(_, turn)| turn).collect();
+            return Replay::new(turns, self.voices, self.made);
         }
         // By time of recording: the highest place that any fact up to then has.
-        let mut places: Vec<(Timestamp, i64)> =
-            self.sure.iter().map(|(place, fact)| (fact.recorded_at, *place)).collect();
+        let mut places: Vec<(i64, i64)> =
+            self.sure.iter().map(|(place, turn)| (turn.told.recorded_ms, *place)).collect();
         places.sort_unstable();
         let mut highest = i64::MIN;
         for (_, place) in &mut places {
@@ -420,14 +486,55 @@ impl Placed {
             *place = highest;
         }
         // Stable, so that equal times keep the order of the rows, which is always the same.
-        let mut all: Vec<((i64, Option<Timestamp>), Fact)> =
-            self.sure.into_iter().map(|(place, fact)| ((place, None), fact)).collect();
-        for fact in self.estimated {
-            let before = places.partition_point(|(recorded_at, _)| *recorded_at <= fact.recorded_at);
+        let mut all: Vec<((i64, Option<i64>), Turn)> =
+            self.sure.into_iter().map(|(place, turn)| ((place, None), turn)).collect();
+        for turn in self.estimated {
+            let recorded_ms = turn.told.recorded_ms;
+            let before = places.partition_point(|(sure_ms, _)| *sure_ms <= recorded_ms);
             let place = before.checked_sub(1).map_or(i64::MIN, |index| places[index].1);
-            all.push(((place, Some(fact.recorded_at)), fact));
+            all.push(((place, Some(recorded_ms)), turn));
         }
         all.sort_by_key(|(place, _)| *place);
-        all.into_iter().map(|(_, fact)| fact).collect()
+        Replay::new(all.into_iter().map(|(_, turn)| turn).collect(), self.voices, self.made)
+    }
+
+    /// In the order in which they happened.
+    fn in_order_of_time(self) -> Replay {
+        let mut replay = self.in_order();
+        let mut turns: Vec<Turn> = replay.turns.collect();
+        turns.sort_by_key(|turn| turn.told.at_ms);
+        replay.turns = turns.into_iter();
+        replay
+    }
+}
+
+/// Facts that are told again. Each is made when its turn comes: a hundred thousand of them are a hundred megabytes.
+#[derive(Debug)]
+pub struct Replay {
+    turns: std::vec::IntoIter<Turn>,
+    voices: Vec<Voice>,
+    made: Vec<Option<Fact>>,
+}
+
+impl Replay {
+    fn new(turns: Vec<Turn>, voices: Vec<Voice>, made: Vec<Option<Fact>>) -> Self {
+        Self { turns: turns.into_iter(), voices, made }
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Fact;
+
+    fn next(&mut self) -> Option<Fact> {
+        loop {
+            let turn = self.turns.next()?;
+            let fact = match turn.teller {
+                Teller::Voice(place) => self.voices.get(place).map(|voice| voice.report(turn.told)),
+                Teller::Made(place) => self.made.get_mut(place).and_then(Option::take),
+            };
+            if fact.is_some() {
+                return fact;
+            }
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! What the writer knows without asking: numbers of names, and the run that is open for each node and source. It is
-//! read when the store is opened, and again when a write failed halfway: what is in memory never runs ahead of what is
+//! read before the first write, and again when a write failed halfway: what is in memory never runs ahead of what is
 //! committed.
 
 use super::error::StoreError;
+use super::lists::{self, Lists};
 use super::mark::Mark;
-use super::names::{Names, control_plane_of, node_of};
+use super::names::{Names, control_plane_of};
+use super::replay::open_with_keys;
 use super::run::Run;
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
+use tidemark_domain::id::NodeId;
 
 /// The state of the writer.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct State {
     pub(super) remembered: i64,
     /// The time of the newest keyframe.
     pub(super) keyframe_ms: Option<i64>,
+    /// Runs that were closed after it was taken.
+    pub(super) closed_since_keyframe: u64,
     /// Where the purge of unused names goes on.
     pub(super) purged_to: PurgedTo,
 }
@@ -77,46 +82,13 @@ impl State {
             names.control_planes.insert(control_plane_of(row.id, &row.name)?, row.id);
         }
 
-        let rows = sqlx::query!("select id, control_plane_id, name from node order by id")
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(&failed)?;
-        for row in rows {
-            names.nodes.entry(row.control_plane_id).or_default().insert(node_of(row.id, &row.name)?, row.id);
+        for (id, control_plane, node) in nodes(connection).await? {
+            names.nodes.entry(control_plane).or_default().insert(node, id);
         }
 
-        let rows = sqlx::query!(
-            "select id, node_id, source_id, config_id, attribute_set_id, from_ms, until_ms, from_stored_after,
-                    until_stored_after, from_uncertain_ms, until_uncertain_ms, skew_ms, reports, opened_sequence,
-                    touched_sequence
-               from report_open
-              order by id"
-        )
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(&failed)?;
-        let mut open = HashMap::with_capacity(rows.len());
-        let mut last_open = 0;
-        for row in rows {
-            last_open = row.id;
-            let run = Run {
-                node_id: row.node_id,
-                source_id: row.source_id,
-                config_id: row.config_id,
-                attribute_set_id: row.attribute_set_id,
-                from_ms: row.from_ms,
-                until_ms: row.until_ms,
-                from_stored_after: row.from_stored_after,
-                until_stored_after: row.until_stored_after,
-                from_uncertain_ms: row.from_uncertain_ms,
-                until_uncertain_ms: row.until_uncertain_ms,
-                skew_ms: row.skew_ms,
-                reports: row.reports,
-                opened_sequence: row.opened_sequence,
-                touched_sequence: row.touched_sequence,
-            };
-            open.insert((row.node_id, row.source_id), (row.id, run));
-        }
+        let runs = open_with_keys(connection, i64::MIN).await?;
+        let last_open = runs.last().map_or(0, |(id, _)| *id);
+        let open = runs.into_iter().map(|(id, run)| ((run.node_id, run.source_id), (id, run))).collect();
 
         let rows = sqlx::query!("select control_plane_id, source_id, interval_ms from pace")
             .fetch_all(&mut *connection)
@@ -132,6 +104,12 @@ impl State {
             .fetch_one(&mut *connection)
             .await
             .map_err(&failed)?;
+        let closed_since_keyframe = sqlx::query_scalar!(
+            "select count(*) from report_closed where id > (select coalesce(max(sequence), 0) from keyframe)"
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(&failed)?;
         let (marks, last_mark) = Mark::read_open(connection).await?;
         Ok(Self {
             names,
@@ -143,7 +121,34 @@ impl State {
             progress,
             remembered,
             keyframe_ms,
+            closed_since_keyframe: u64::try_from(closed_since_keyframe).unwrap_or(0),
             purged_to: PurgedTo::default(),
         })
     }
+}
+
+/// All nodes: their numbers, those of their control planes, and their ids.
+async fn nodes(connection: &mut SqliteConnection) -> Result<Vec<(i64, i64, NodeId)>, StoreError> {
+    let mut lists = Lists::of("node");
+    let mut after = i64::MIN;
+    loop {
+        let list = sqlx::query!(
+            r#"select max(id) as "last: i64",
+                      json_group_array(json_array(id, control_plane_id, name)) as "list!: String"
+                 from (select id, control_plane_id, name
+                         from node
+                        where id > ?1
+                        order by id
+                        limit ?2)"#,
+            after,
+            lists::ROWS
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StoreError::on("read the state of the store"))?;
+        let Some(last) = list.last else { break };
+        after = last;
+        lists.add(list.list);
+    }
+    lists.rows().await
 }

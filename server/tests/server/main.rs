@@ -17,6 +17,7 @@ mod journeys_bad_input;
 mod journeys_life;
 mod journeys_process;
 mod migrations;
+mod past;
 mod propagation;
 mod scenarios;
 mod simulate_rest;

@@ -471,6 +471,21 @@ async fn keyframes_come_back_and_others_formats_are_passed_over() {
 }
 
 #[tokio::test]
+async fn intervals_that_were_closed_since_the_keyframe_are_counted() {
+    let fresh = Fresh::new().await;
+    let sequence = fresh.append(&[report(0, 1, 1), report(1, 1, 2), report(2, 2, 1)]).await;
+    assert_eq!(fresh.store.closed_since_keyframe().await.expect("a count"), 1);
+    fresh.store.write_keyframe(sequence, t(2), 1, vec![]).await.expect("written");
+    assert_eq!(fresh.store.closed_since_keyframe().await.expect("a count"), 0);
+    // Two that gave way, and one that came late.
+    fresh.append(&[report(3, 1, 3), report(4, 2, 2), report(1, 1, 7)]).await;
+    assert_eq!(fresh.store.closed_since_keyframe().await.expect("a count"), 3);
+    let fresh = fresh.crashed().await;
+    fresh.store.prepare().await.expect("prepared");
+    assert_eq!(fresh.store.closed_since_keyframe().await.expect("a count"), 3);
+}
+
+#[tokio::test]
 async fn a_keyframe_that_lacks_an_imported_past_is_dropped() {
     let fresh = Fresh::new().await;
     let sequence = fresh.append(&[report(0, 1, 1)]).await;
@@ -833,6 +848,38 @@ proptest! {
                 prop_assert_eq!((&expected.1, &expected.2, expected.3), (&found.1, &found.2, found.3), "{:?}", key);
                 prop_assert!(expected.0.since(found.0).abs() <= 45_000, "{:?}: {} for {}", key, found.0, expected.0);
                 prop_assert!(found.0 <= t(known));
+            }
+            Ok(())
+        })?;
+    }
+
+    /// A store that told of the past before has looked up most of it; one that was just opened has not.
+    #[test]
+    fn what_was_looked_up_before_changes_no_answer(
+        steps in prop::collection::vec(some_fact(), 1..80),
+        size in 1..40_usize,
+        known in prop::collection::vec(0..2_000_000_i64, 1..4),
+        kept_ms in 0..2_000_000_i64,
+    ) {
+        let facts = timed(steps, true);
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            let fresh = Fresh::new().await;
+            for batch in facts.chunks(size) {
+                let sequence = fresh.append(batch).await;
+                let at = batch.last().expect("a chunk is not empty").recorded_at;
+                fresh.store.write_keyframe(sequence, at, 1, vec![]).await.expect("written");
+                // Runs in keyframes outlive here what they name.
+                let retention = Retention { intervals_ms: kept_ms, keyframes_ms: DAY };
+                fresh.store.purge(at, retention, 10).await.expect("purged");
+                let opened = Store::open_read_only(&fresh.path()).await.expect("a reader");
+                for known in &known {
+                    let warm = fresh.store.facts_after(0, Some(t(*known))).await.expect("facts");
+                    let cold = opened.facts_after(0, Some(t(*known))).await.expect("facts");
+                    prop_assert_eq!(warm, cold, "known at {}", known);
+                }
+                let until = t(known[0]);
+                let warm = fresh.store.facts_until(until).await.expect("facts");
+                prop_assert_eq!(warm, opened.facts_until(until).await.expect("facts"));
             }
             Ok(())
         })?;
