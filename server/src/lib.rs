@@ -27,6 +27,10 @@ pub mod explain;
 
 pub mod cluster_tls;
 
+pub mod descriptors;
+
+pub mod tap;
+
 pub mod simulate;
 
 pub mod demo;

@@ -16,6 +16,7 @@ use tidemark_server::run::HeldAt;
 use tidemark_server::simulate::commands as simulate;
 use tidemark_server::simulate::scenario::Telling;
 use tidemark_server::simulate::wire::commands as wire;
+use tidemark_server::tap::commands::{self as tap, Tap};
 use tracing_subscriber::EnvFilter;
 
 /// How far each configuration version has reached across the fleet, and which nodes it did not reach.
@@ -91,6 +92,8 @@ enum Command {
         /// The node's id, hostname or address, or CONTROL_PLANE/ID.
         node: String,
     },
+    /// Stands between data planes and their control plane, passes every byte on, and tells a server what it sees.
+    Tap(Box<Tap>),
     /// Simulates fleets: stories for tests, drills and load.
     Simulate {
         #[command(subcommand)]
@@ -188,6 +191,7 @@ fn main() -> ExitCode {
         Command::Simulate { what: Simulate::ClusterCert(asked) } => {
             run(&config, async move { wire::cluster_cert(&asked) })
         }
+        Command::Tap(tap) => run(&config, commands::until_stopped(|stopped| tap::tap(*tap, stopped, tap_ready))),
         Command::Explain { at, node } => run(&config.clone(), async {
             print(&commands::explain(Explain { config, at, node }).await?);
             Ok(Ended::Well)
@@ -203,6 +207,11 @@ fn bad_setting(message: &str) -> ExitCode {
 /// The one line that whoever waits for the server reads; they may have gone away since.
 fn ready(address: SocketAddr) {
     let _ = writeln!(std::io::stdout(), "Tidemark is ready on http://{address}");
+}
+
+/// The same of a tap.
+fn tap_ready(address: SocketAddr) {
+    let _ = writeln!(std::io::stdout(), "The tap is ready for data planes on {address}");
 }
 
 /// The same of a simulated control plane.

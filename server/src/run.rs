@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tidemark_app::api::{Answer, ApiError};
+use tidemark_domain::assess::SourceState;
 use tidemark_domain::fact::{Declaration, Fact, Listening, Source, What};
 use tidemark_domain::id::{CpName, Line};
 use tidemark_domain::policy::Policy;
@@ -168,7 +169,8 @@ async fn moment(store: &Store, at: HeldAt) -> Result<Timestamp, RunError> {
     }
 }
 
-/// For each control plane that is pushed to us: blind since the service was last alive, and listening from now on.
+/// For each control plane that others tell us of: blind since the service was last alive; listening from now on to what is
+/// pushed, and to a tap once it is heard: it tells what it saw in the meantime.
 fn heard_again(
     fleet: &tidemark_domain::fleet::Fleet,
     alive_at: Option<Timestamp>,
@@ -177,20 +179,24 @@ fn heard_again(
 ) -> Vec<Fact> {
     let mut facts = Vec::new();
     for control_plane in fleet.control_planes() {
-        let Some(pushed) = control_plane.sources.iter().find(|state| state.source == Source::Push) else { continue };
-        let fact = |at, listening| Fact {
-            at,
-            recorded_at: now,
-            control_plane: control_plane.name.clone(),
-            source: Source::Push,
-            what: What::Listening(listening),
-        };
-        let why: Line = "the service was not running".parse().expect("a text that is not empty is a line");
-        if pushed.blind_since().is_none() {
-            facts.push(fact(alive_at.unwrap_or(now).min(now), Listening::Stopped(why)));
+        let told = |state: &&SourceState| matches!(state.source, Source::Push | Source::Tap) && !state.ended;
+        for state in control_plane.sources.iter().filter(told) {
+            let fact = |at, listening| Fact {
+                at,
+                recorded_at: now,
+                control_plane: control_plane.name.clone(),
+                source: state.source,
+                what: What::Listening(listening),
+            };
+            let why: Line = "the service was not running".parse().expect("a text that is not empty is a line");
+            if state.blind_since().is_none() {
+                facts.push(fact(alive_at.unwrap_or(now).min(now), Listening::Stopped(why)));
+            }
+            if state.source == Source::Push {
+                let interval_ms = u32::try_from(state.interval_ms.max(policy.report_interval_ms)).unwrap_or(u32::MAX);
+                facts.push(fact(now, Listening::Began { interval_ms }));
+            }
         }
-        let interval_ms = u32::try_from(pushed.interval_ms.max(policy.report_interval_ms)).unwrap_or(u32::MAX);
-        facts.push(fact(now, Listening::Began { interval_ms }));
     }
     facts
 }
@@ -254,6 +260,12 @@ impl Shared {
 impl ControlPlanes for Shared {
     fn is_known(&self, name: &CpName) -> bool {
         self.snapshots.load().control_plane(name).is_some()
+    }
+
+    fn listens(&self, name: &CpName, source: Source) -> bool {
+        let snapshot = self.snapshots.load();
+        let state = snapshot.control_plane(name).and_then(|of| of.sources.iter().find(|state| state.source == source));
+        state.is_some_and(|state| state.began_at.is_some() && !state.ended && state.blind_since().is_none())
     }
 
     fn undeclared(&self) -> usize {

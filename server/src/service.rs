@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_app::api::{Answer, Fleet};
-use tidemark_domain::fact::Declaration;
+use tidemark_domain::fact::{Declaration, Source};
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use crate::http::assets::Assets;
 use crate::http::auth::Tokens;
 use crate::http::health::Readiness;
 use crate::http::router::router;
-use crate::http::{Door, DoorLimits};
+use crate::http::{Door, DoorLimits, taps};
 use crate::ingest::{Ingest, Remembered};
 use crate::metrics::fleet::FleetFigures;
 use crate::metrics::process::Counted;
@@ -58,6 +58,8 @@ pub struct Parts {
 pub trait ControlPlanes: Send + Sync {
     /// Whether there is one of this name, declared or made up.
     fn is_known(&self, name: &CpName) -> bool;
+    /// Whether a source of one is listening, as far as is known.
+    fn listens(&self, name: &CpName, source: Source) -> bool;
     /// How many were made up from what reports said.
     fn undeclared(&self) -> usize;
     /// What was declared of one, newest.
@@ -105,6 +107,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let closing = parts.closing.clone();
     let door = Door::new(parts, tokens, limits, assets.leptos_options(address));
+    let watching = tokio::spawn(taps::watch(door.clone()));
     let service = router(door, &assets).into_make_service_with_connect_info::<SocketAddr>();
     let signal = closing.clone();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
@@ -115,11 +118,13 @@ pub async fn serve(
         closing.cancelled().await;
         tokio::time::sleep(CLOSING_MAX).await;
     };
-    tokio::select! {
+    let served = tokio::select! {
         served = serving => served,
         () = too_late => {
             tracing::warn!("some connections did not end in time and were cut");
             Ok(())
         }
-    }
+    };
+    watching.abort();
+    served
 }

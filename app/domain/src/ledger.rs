@@ -746,6 +746,9 @@ impl Ledger {
         let head_digest = self.head_digest(&word.scope).cloned();
         if let (Some(digest), Some(head_digest)) = (digest, &head_digest) {
             if digest == head_digest && !policy.breaks(3) {
+                if !in_window {
+                    self.note_proven_move(at, &word.scope, &config, head);
+                }
                 return self.name(config, &word.scope, head, at, Evidence::Digest, None);
             }
             if let Content::Template { paths, .. } = &frame.content {

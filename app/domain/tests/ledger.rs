@@ -270,20 +270,33 @@ fn an_announced_version_without_a_hash_is_rendered_by_what_is_expected_next() {
 #[test]
 fn a_new_hash_is_compared_by_content() {
     #[track_caller]
-    fn check(second: Content, versions: usize, evidence: Option<Evidence>, unproven: Option<Unproven>) {
+    fn check(
+        after_ms: i64,
+        second: Content,
+        versions: usize,
+        evidence: Option<Evidence>,
+        unproven: Option<Unproven>,
+        movement: Option<Option<MovementEnd>>,
+    ) {
         let mut world = World::listening();
         world.frame(&v1(), "a");
-        world.passes(10 * MINUTE);
+        world.passes(after_ms);
         world.frame_with(&v1(), "b", second);
         let alias = world.ledger().meaning(&config("b"), &v1(), t(world.now)).expect("it is named").clone();
         assert_eq!(world.ledger().versions().len(), versions);
         assert_eq!((Some(alias.evidence), alias.unproven), (evidence, unproven));
-        assert_eq!(world.ledger().movements().len(), usize::from(unproven.is_some()));
+        let movements = world.ledger().movements().iter().map(|movement| movement.ended.map(|(_, end)| end));
+        assert_eq!(movements.collect::<Vec<_>>(), Vec::from_iter(movement));
     }
-    check(Content::Digest(digest("a")), 1, Some(Evidence::Digest), None);
-    check(World::template("b"), 1, Some(Evidence::ExpectedMoved), Some(Unproven::TemplateFields));
-    check(Content::Digest(digest("b")), 2, Some(Evidence::Frame), None);
-    check(Content::Unknown, 2, Some(Evidence::Frame), None);
+    let proven = Some(Some(MovementEnd::Proven));
+    check(10 * MINUTE, Content::Digest(digest("a")), 1, Some(Evidence::Digest), None, proven);
+    // Replicas that render differently are no release.
+    check(14_999, Content::Digest(digest("a")), 1, Some(Evidence::Digest), None, None);
+    check(15_000, Content::Digest(digest("a")), 1, Some(Evidence::Digest), None, proven);
+    let template = Some(Unproven::TemplateFields);
+    check(10 * MINUTE, World::template("b"), 1, Some(Evidence::ExpectedMoved), template, Some(None));
+    check(10 * MINUTE, Content::Digest(digest("b")), 2, Some(Evidence::Frame), None, None);
+    check(10 * MINUTE, Content::Unknown, 2, Some(Evidence::Frame), None, None);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod outline;
 mod throwaway;
+pub mod trust;
 mod verify;
 
 #[cfg(test)]
@@ -60,6 +61,8 @@ pub enum TlsError {
     KeyOfAnother { key: PathBuf, certificate: PathBuf },
     #[error("{} holds no certificate of an authority", path.display())]
     NoAuthority { path: PathBuf, source: rustls::Error },
+    #[error("pki mode needs the certificate of an authority (--cluster-ca-cert)")]
+    WithoutAuthority,
     #[error("{name:?} is no server name")]
     ServerName { name: String },
     #[error("TLS cannot be set up")]

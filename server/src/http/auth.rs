@@ -128,8 +128,8 @@ pub fn needed(method: &Method, path: &str) -> Option<Scope> {
     let asks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match path {
         "/healthz" | "/readyz" => None,
-        // Whoever sends recordings asks how far they were taken, and needs no other answer.
-        _ if path.starts_with("/api/v1/recordings") => Some(Scope::Send),
+        // Whoever sends recordings or facts of a tap asks how far they were taken, and needs no other answer.
+        _ if path.starts_with("/api/v1/recordings") || path.starts_with("/api/v1/taps/") => Some(Scope::Send),
         _ if is_word(path) => Some(Scope::Send),
         _ if asks => Some(Scope::Read),
         _ => Some(Scope::Send),

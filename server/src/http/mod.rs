@@ -17,6 +17,8 @@ pub mod sent;
 
 pub mod recordings;
 
+pub mod taps;
+
 pub mod once;
 
 pub mod body;
@@ -81,6 +83,10 @@ pub struct Inside {
     let_in: Mutex<HashSet<CpName>>,
     /// Declarations are read, merged and written one at a time.
     declaring: Arc<tokio::sync::Mutex<()>>,
+    /// Facts of taps are compared with what is there and written one parcel at a time.
+    tapping: Arc<tokio::sync::Mutex<()>>,
+    /// When taps were heard.
+    taps: taps::Taps,
 }
 
 /// Bounds of the door.
@@ -121,6 +127,8 @@ impl Door {
             keys: Keys::default(),
             let_in: Mutex::default(),
             declaring: Arc::default(),
+            tapping: Arc::default(),
+            taps: taps::Taps::default(),
         }))
     }
 }

@@ -7,7 +7,7 @@ use leptos_axum::LeptosRoutes;
 use tower_http::compression::CompressionLayer;
 
 use crate::http::assets::Assets;
-use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, told};
+use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, taps, told};
 
 /// The router of a door.
 pub fn router(door: Door, assets: &Assets) -> Router {
@@ -36,6 +36,9 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/recordings", post(recordings::record))
         .route("/api/v1/recordings/{digest}", get(recordings::taken))
         .route("/api/v1/control-planes/{cp}/word", get(recordings::word))
+        // `tidemark tap`.
+        .route("/api/v1/taps/{stream}", get(taps::has))
+        .route("/api/v1/taps/{stream}/facts", post(taps::facts))
         // Read about it.
         .route("/api", get(openapi::page))
         .route("/api/openapi.json", get(openapi::document))
@@ -60,10 +63,12 @@ pub fn router(door: Door, assets: &Assets) -> Router {
 }
 
 /// Routes that neither the interface's description nor the pages list.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
     "/api/v1/recordings",
     "/api/v1/recordings/{digest}",
     "/api/v1/control-planes/{cp}/word",
+    "/api/v1/taps/{stream}",
+    "/api/v1/taps/{stream}/facts",
     "/api",
     "/api/openapi.json",
     "/api/{*path}",

@@ -168,6 +168,11 @@ impl Assembler {
 
     fn tell_connection(&mut self, peer: &mut Peer, name: &Arc<str>, observed: &Observed) -> Vec<What> {
         match &observed.fact {
+            Seen::Accepted(accepted) => {
+                peer.attributes.ip = accepted.ip.as_deref().and_then(Line::from_outside);
+                peer.attributes.certificate_expires_at = accepted.certificate_not_after_ms.map(Timestamp::from_ms);
+                Vec::new()
+            }
             Seen::Dialled(dialled) => {
                 peer.attributes.hostname = dialled.hostname.as_deref().and_then(Line::from_outside);
                 peer.attributes.gateway_version = version(dialled.gateway_version.as_deref());
@@ -216,8 +221,7 @@ impl Assembler {
             }
             Seen::ControlPlaneUnreachable { .. } => vec![connection(peer, ConnectionEvent::Unreachable)],
             Seen::Closed { by, how } => self.close(peer, name, &ending(*by, how)),
-            Seen::Accepted(_)
-            | Seen::Upgraded
+            Seen::Upgraded
             | Seen::CallFailed { .. }
             | Seen::Alive { .. }
             | Seen::RecordingEnded

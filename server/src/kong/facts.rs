@@ -125,6 +125,10 @@ pub struct Accepted {
     /// SHA-256 of the client certificate, 64 hexadecimal digits.
     pub certificate_sha256: Option<String>,
     pub certificate_subject: Option<String>,
+    /// When the client certificate expires, milliseconds since the epoch.
+    pub certificate_not_after_ms: Option<i64>,
+    /// The address that the node comes from.
+    pub ip: Option<String>,
 }
 
 /// The request line of a node. Only v1 says here who it is.

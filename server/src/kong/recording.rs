@@ -100,6 +100,8 @@ fn record(event: &str, fields: &Map<String, Value>) -> Result<Record, Damage> {
                 server_name: name(fields, "sni"),
                 certificate_sha256: name(fields, "client_cert_sha256"),
                 certificate_subject: name(fields, "client_cert_subject"),
+                certificate_not_after_ms: None,
+                ip: None,
             };
             let wallclock_s = fields.get("wallclock").and_then(Value::as_f64).unwrap_or_default();
             Record::Accepted { wallclock_s, accepted }

@@ -1,7 +1,7 @@
 //! One connection between a node and its control plane, as whoever stands in between sees it: events in order go in,
 //! facts come out. Recordings and taps use the same.
 
-use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Party, Place, Protocol};
+use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Offer, Party, Place, Protocol};
 use super::sync_state::SyncState;
 use super::text::{NAME_MAX, clip};
 use super::v2::{self, Delta, Encoding, Message};
@@ -47,6 +47,18 @@ pub enum Event {
     /// The head of the control plane's answer.
     Response(Vec<u8>),
     Frame(Frame),
+    /// A frame of the control plane that was read before, on whichever connection: the same bytes are the same offer.
+    Repeated(Box<Offer>),
+    /// A frame passed by of which no copy was kept: it was too large, or there was no room for it.
+    Missed {
+        from: Party,
+        opcode: Opcode,
+    },
+    /// Bytes of the party that no WebSocket has: nothing more is read of what it says.
+    Unreadable {
+        from: Party,
+        why: String,
+    },
     /// The party ended its stream.
     EndOfStream(Party),
     /// Reading from the party failed; `None` where it is not known from whom.
@@ -111,6 +123,17 @@ impl Session {
         Self { inflated_max, ..self }
     }
 
+    /// Entities whose digests are held, to tell the content of what deltas make (v2).
+    #[must_use]
+    pub fn entities(&self) -> usize {
+        self.state.entities()
+    }
+
+    /// Holds none of them any more: what deltas make is not known until the next full sync.
+    pub fn forget_state(&mut self) {
+        self.state = SyncState::default();
+    }
+
     /// The facts that follow from what happened at a moment.
     pub fn take(&mut self, at_ms: i64, event: Event) -> Vec<Observed> {
         let facts = match event {
@@ -118,6 +141,9 @@ impl Session {
             Event::Request(head) => vec![self.request(&head)],
             Event::Response(head) => vec![self.response(&head)],
             Event::Frame(frame) => self.frame(&frame),
+            Event::Repeated(offer) => vec![Fact::Offered(offer)],
+            Event::Missed { from, opcode } => self.missed(from, opcode),
+            Event::Unreadable { from, why } => vec![unreadable(from, &why)],
             Event::EndOfStream(by) => self.end(Some(by), Ending::EndOfStream),
             Event::Failure { from, error } => self.end(from, Ending::Failure { error: clip(&error, NAME_MAX) }),
             Event::ControlPlaneUnreachable { error } => {
@@ -186,6 +212,21 @@ impl Session {
             }
             (Opcode::Text | Opcode::Continuation, _) => vec![unreadable(frame.from, "a frame that is not binary")],
         }
+    }
+
+    /// What a missed frame changes: the first one of a side of v2 is the plain one, and a missed delta leaves a state that
+    /// is not known.
+    fn missed(&mut self, from: Party, opcode: Opcode) -> Vec<Fact> {
+        if opcode == Opcode::Binary {
+            match from {
+                Party::Node => self.node_spoke = true,
+                Party::ControlPlane | Party::Observer => {
+                    self.control_plane_spoke = true;
+                    self.state = SyncState::default();
+                }
+            }
+        }
+        vec![unreadable(from, "a frame of which no copy was kept")]
     }
 
     fn v1(&self, frame: &Frame, dialled: &Dialled) -> Fact {

@@ -52,6 +52,12 @@ impl SyncState {
         }
     }
 
+    /// Entities that are held.
+    #[must_use]
+    pub fn entities(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| known.entities.len())
+    }
+
     /// Digest and shape of the whole; `None` while it is not known.
     #[must_use]
     pub fn summary(&self) -> Option<(BehaviourDigest, Shape)> {

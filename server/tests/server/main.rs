@@ -24,6 +24,7 @@ mod simulate_rest;
 mod simulation;
 mod store;
 mod stories;
+mod tap;
 mod tidy;
 mod wire;
 mod wire_recorded;

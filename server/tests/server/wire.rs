@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::time::Timestamp;
 use tidemark_server::clock::Clock;
+use tidemark_server::cluster_tls::trust::{Mtls, Trust};
 use tidemark_server::cluster_tls::{ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
 use tidemark_server::kong::facts::{ApplyFailure, PluginVersion};
 use tidemark_server::kong::hash::table_hashes;
 use tidemark_server::simulate::estate::{Counts, Estate, Write};
-use tidemark_server::simulate::wire::commands::{self, ControlPlaneCommand, Mtls, Nodes, RpcMode, Sync, Trust};
+use tidemark_server::simulate::wire::commands::{self, ControlPlaneCommand, Nodes, RpcMode, Sync};
 use tidemark_server::simulate::wire::control_plane::{ControlPlane, Rpc, Settings};
 use tidemark_server::simulate::wire::data_plane::{Conduct, DataPlane, Dialler, Fault, Orders, Seen, Surroundings};
 use tidemark_server::simulate::wire::node::{Flavour, Node, Profile, SyncMode};
@@ -28,20 +29,20 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// A minute of Kong's in a second.
-const FAST: f64 = 60.0;
+pub const FAST: f64 = 60.0;
 /// What a machine may take for anything that takes no time.
-const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_secs(120);
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Clock::machine().now()
 }
 
-fn pace() -> Pace {
+pub fn pace() -> Pace {
     Pace::faster(FAST).unwrap()
 }
 
 /// A table that is not only workspaces, with one service of this port.
-fn table(port: u16) -> Map<String, Value> {
+pub fn table(port: u16) -> Map<String, Value> {
     let table = json!({
         "_format_version": "3.0",
         "_transform": false,
@@ -52,26 +53,26 @@ fn table(port: u16) -> Map<String, Value> {
     table.as_object().unwrap().clone()
 }
 
-fn hash(table: &Map<String, Value>) -> ConfigHash {
+pub fn hash(table: &Map<String, Value>) -> ConfigHash {
     table_hashes(table).config
 }
 
 /// A control plane on a port of its own.
-struct Running {
-    control_plane: ControlPlane,
-    published: Arc<Table>,
-    address: SocketAddr,
+pub struct Running {
+    pub control_plane: ControlPlane,
+    pub published: Arc<Table>,
+    pub address: SocketAddr,
     stopped: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(settings: Settings, published: Arc<Table>) -> Self {
+    pub async fn start(settings: Settings, published: Arc<Table>) -> Self {
         let control_plane = ControlPlane::new(settings, Arc::clone(&published) as _);
         Self::resume(control_plane, published, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    async fn resume(control_plane: ControlPlane, published: Arc<Table>, address: SocketAddr) -> Self {
+    pub async fn resume(control_plane: ControlPlane, published: Arc<Table>, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stopped = CancellationToken::new();
@@ -82,13 +83,13 @@ impl Running {
         Self { control_plane, published, address, stopped, task }
     }
 
-    async fn stop(self) -> (ControlPlane, Arc<Table>, SocketAddr) {
+    pub async fn stop(self) -> (ControlPlane, Arc<Table>, SocketAddr) {
         self.stopped.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
         (self.control_plane, self.published, self.address)
     }
 
-    fn status_of(&self, node: &str) -> Option<(&'static str, ConfigHash)> {
+    pub fn status_of(&self, node: &str) -> Option<(&'static str, ConfigHash)> {
         self.control_plane.records().row(node).map(|row| (row.sync_status, row.hash))
     }
 }
@@ -102,35 +103,35 @@ fn shared() -> (ControlPlaneTls, NodeTls) {
     )
 }
 
-fn settings(tls: ControlPlaneTls) -> Settings {
+pub fn settings(tls: ControlPlaneTls) -> Settings {
     Settings { pace: pace(), ..Settings::new(tls, "3.9.3") }
 }
 
-fn surroundings(address: SocketAddr, tls: NodeTls) -> Arc<Surroundings> {
+pub fn surroundings(address: SocketAddr, tls: NodeTls) -> Arc<Surroundings> {
     let dialler = Dialler { address: address.to_string(), tls };
     Surroundings::new(dialler, pace(), Room::of(64 << 20))
 }
 
-fn node(id: &str, gateway_version: &str) -> Node {
+pub fn node(id: &str, gateway_version: &str) -> Node {
     let labels = BTreeMap::from([("region".to_owned(), "eu".to_owned())]);
     let profile = Profile::bundled(&gateway_version.parse().unwrap(), &labels, SyncMode::V1);
     Node::new(id, "dp-eu-1", gateway_version, Arc::new(profile)).unwrap()
 }
 
-fn spawn(surroundings: &Arc<Surroundings>, node: Node, conduct: Conduct) -> DataPlane {
+pub fn spawn(surroundings: &Arc<Surroundings>, node: Node, conduct: Conduct) -> DataPlane {
     let orders = Orders { node: Arc::new(node), conduct };
     DataPlane::spawn(Arc::clone(surroundings), orders, ConfigHash::ZEROS, 1)
 }
 
 /// Waits until a node is seen like this.
-async fn until(node: &DataPlane, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
+pub async fn until(node: &DataPlane, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
     let mut seen = node.seen();
     let found = timeout(SOON, seen.wait_for(|seen| is_so(seen))).await.map(|found| found.unwrap().clone());
     found.unwrap_or_else(|_| panic!("{what}: {:?}", node.seen().borrow().clone()))
 }
 
 /// Waits until something is so.
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let wait = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -448,7 +449,7 @@ async fn a_process_holds_many_connections() {
     let count: usize = std::env::var("TIDEMARK_WIRE_NODES").map_or(200, |count| count.parse().unwrap());
     let entities = std::env::var("TIDEMARK_WIRE_ENTITIES").unwrap_or_else(|_| "small".to_owned());
     let (_, counts) = Counts::PRESETS.into_iter().find(|(name, _)| *name == entities).unwrap();
-    tidemark_server::simulate::wire::descriptors::make_room_for(2 * count as u64).unwrap();
+    tidemark_server::descriptors::make_room_for(2 * count as u64).unwrap();
     let (control_plane, node_tls) = shared();
     let published = PublishedEstate::new("3.9.3".parse().unwrap(), Estate::new(1, "cp", counts, now()));
     let settings = Settings { pace: Pace::KONG, ..Settings::new(control_plane, "3.9.3") };

@@ -3,18 +3,19 @@
 
 use super::control_plane::{ControlPlane, Rpc, Settings};
 use super::data_plane::{Conduct, DataPlane, Dialler, Fault, Orders, Seen, Surroundings};
-use super::descriptors;
 use super::node::{Flavour, Node, Profile, SyncMode};
 use super::pace::{Between, Pace};
 use super::published_estate::PublishedEstate;
 use super::websocket::Room;
 use crate::clock::Clock;
-use crate::cluster_tls::{Authority, ClusterCertificate, ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
+use crate::cluster_tls::Throwaway;
+use crate::cluster_tls::trust::Trust;
 use crate::commands::Ended;
+use crate::descriptors;
 use crate::kong::facts::ApplyFailure;
 use crate::simulate::estate::{Counts, Estate, Write};
 use crate::simulate::random::Random;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,32 +34,6 @@ const NODES_MAX: u32 = 20_000;
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
 /// Large frames that all nodes of the process hold at once.
 const ROOM: usize = 512 * 1024 * 1024;
-
-/// How nodes and control planes trust each other.
-#[derive(Args, Clone, Debug)]
-pub struct Trust {
-    /// The certificate: the cluster's in shared mode, one's own in pki mode (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub cluster_cert: PathBuf,
-    /// Its key (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub cluster_cert_key: PathBuf,
-    /// Kong's `cluster_mtls`.
-    #[arg(long, value_enum, default_value_t = Mtls::Shared)]
-    pub cluster_mtls: Mtls,
-    /// The authority of pki mode (PEM).
-    #[arg(long, value_name = "FILE", required_if_eq("cluster_mtls", "pki"))]
-    pub cluster_ca_cert: Option<PathBuf>,
-}
-
-/// Kong's `cluster_mtls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mtls {
-    /// One certificate for all.
-    Shared,
-    /// A certificate each, of one authority.
-    Pki,
-}
 
 /// Runs simulated data planes against a control plane.
 #[derive(Args, Clone, Debug)]
@@ -203,15 +178,7 @@ pub struct ClusterCert {
 pub async fn nodes(asked: Nodes, stopped: CancellationToken) -> anyhow::Result<Ended> {
     let each = if asked.sync == Sync::V1 { 1 } else { 2 };
     descriptors::make_room_for(u64::from(asked.count) * each)?;
-    let certificate = ClusterCertificate::read(&asked.trust.cluster_cert, &asked.trust.cluster_cert_key)?;
-    let tls = match authority(&asked.trust)? {
-        None => NodeTls::shared(&certificate, TlsVersions::Both)?,
-        Some(authority) => {
-            let host = asked.connect.rsplit_once(':').map_or(asked.connect.as_str(), |(host, _)| host);
-            let name = asked.cluster_server_name.as_deref().unwrap_or(host);
-            NodeTls::pki(&certificate, &authority, name, TlsVersions::Both)?
-        }
-    };
+    let tls = asked.trust.node(asked.cluster_server_name.as_deref(), &asked.connect)?;
     let surroundings = Surroundings::new(Dialler { address: asked.connect.clone(), tls }, asked.speed, Room::of(ROOM));
     let fleet = fleet(&asked)?;
     let mut running = Vec::with_capacity(fleet.len());
@@ -234,11 +201,7 @@ pub async fn control_plane(
     stopped: CancellationToken,
     ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> anyhow::Result<Ended> {
-    let certificate = ClusterCertificate::read(&asked.trust.cluster_cert, &asked.trust.cluster_cert_key)?;
-    let tls = match authority(&asked.trust)? {
-        None => ControlPlaneTls::shared(&certificate, TlsVersions::Both)?,
-        Some(authority) => ControlPlaneTls::pki(&certificate, &authority, TlsVersions::Both)?,
-    };
+    let tls = asked.trust.control_plane()?;
     let version = asked.gateway_version;
     let flavour = Flavour::of(&version);
     let mut settings = Settings {
@@ -328,14 +291,6 @@ fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
         .open(path)
         .with_context(|| format!("cannot make {}", path.display()))?;
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn authority(trust: &Trust) -> anyhow::Result<Option<Authority>> {
-    match (trust.cluster_mtls, &trust.cluster_ca_cert) {
-        (Mtls::Shared, _) => Ok(None),
-        (Mtls::Pki, Some(path)) => Ok(Some(Authority::read(path)?)),
-        (Mtls::Pki, None) => bail!("pki mode needs --cluster-ca-cert"),
-    }
 }
 
 /// What each node is and does.

@@ -13,7 +13,7 @@ use super::records::{AdminApi, Records, Row};
 use super::upgrade::{self, Answer};
 use super::websocket::{Ended, Room, Side, TooBig, WebSocket};
 use crate::clock::Clock;
-use crate::cluster_tls::{ControlPlaneTls, Peer, Refused};
+use crate::cluster_tls::{ControlPlaneTls, Peer};
 use crate::kong::facts::{Dialled, Introduction, Protocol, SyncStatus};
 use crate::kong::frame::PAYLOAD_MAX;
 use crate::kong::session::Opcode;
@@ -268,10 +268,7 @@ impl ControlPlane {
         };
         let answer = match peer.refused {
             None => upgrade::answer(&head, settings.rpc.is_some()),
-            // Kong's own code looks at the certificate: 444.
-            Some(Refused::NotTheClusterCertificate | Refused::NoCertificate) => Answer::End,
-            // nginx does, before Kong.
-            Some(Refused::OutOfTime | Refused::NotOfTheAuthority) => Answer::Status(400),
+            Some(why) => Answer::of_refused(why),
         };
         if let Some(bytes) = answer.bytes(settings.clock.now()) {
             let written = async {

@@ -36,6 +36,4 @@ pub mod websocket;
 
 pub mod pace;
 
-pub mod descriptors;
-
 pub mod commands;

@@ -2,6 +2,7 @@
 //! request, and what a control plane answers.
 
 use super::websocket::{Room, Side, WebSocket};
+use crate::cluster_tls::Refused;
 use crate::kong::facts::{Dialled, Protocol};
 use crate::kong::handshake::{self, HEAD_MAX};
 use base64::Engine;
@@ -168,6 +169,16 @@ pub fn answer(head: &[u8], has_rpc: bool) -> Answer {
 }
 
 impl Answer {
+    /// What a node gets whose certificate will not do: Kong's own code looks after the request whether it is the cluster's,
+    /// 444; nginx looks before Kong whether it is valid.
+    #[must_use]
+    pub const fn of_refused(why: Refused) -> Self {
+        match why {
+            Refused::NotTheClusterCertificate | Refused::NoCertificate => Self::End,
+            Refused::OutOfTime | Refused::NotOfTheAuthority => Self::Status(400),
+        }
+    }
+
     /// What is written, for those that write something.
     #[must_use]
     pub fn bytes(&self, now: Timestamp) -> Option<String> {

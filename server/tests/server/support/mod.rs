@@ -450,6 +450,10 @@ impl ControlPlanes for Fixture {
         self.known(&self.kept.lock(), name)
     }
 
+    fn listens(&self, _: &CpName, _: Source) -> bool {
+        true
+    }
+
     fn undeclared(&self) -> usize {
         self.kept.lock().undeclared.len()
     }

@@ -1,0 +1,210 @@
+//! The tap: a process between data planes and their control plane that passes every byte on, and learns from a copy.
+//!
+//! ```text
+//!   node ──TLS──▶ relay ──TLS──▶ control plane        bytes, as they came
+//!                  │ splitter                          a copy, cut into frames
+//!                  ▼
+//!               capture ──▶ reader ──▶ spool ──▶ sender ──HTTP──▶ tidemark serve
+//!              (bounded)   (a thread)  (disk)
+//! ```
+//!
+//! What comes first is that the fleet lives: nothing to the right of the relay is ever waited for. Copies have a budget;
+//! what does not fit is passed on uncopied, and counted. The reader is one thread, so that facts have the order in which
+//! they were seen. The spool outlives a server that is away; where it is away for too long, what was lost is said, and
+//! the nodes are `unobserved` for that time.
+//!
+//! Read in this order: [`relay`], [`splitter`] (what a copy is cut into), [`capture`], [`reader`], [`spool`], [`sender`].
+//! [`copies`] is the budget and what is counted.
+
+pub mod capture;
+
+pub mod commands;
+
+pub mod copies;
+
+pub mod parcel;
+
+pub mod reader;
+
+pub mod relay;
+
+pub mod sender;
+
+pub mod splitter;
+
+pub mod spool;
+
+use crate::clock::Clock;
+use crate::cluster_tls::{ControlPlaneTls, NodeTls, Peer, Refused};
+use crate::kong::facts::{Accepted, Ending, Party};
+use crate::simulate::wire::upgrade;
+use arc_swap::ArcSwap;
+use capture::{Capture, Said, What};
+use splitter::Piece;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A node may take this long for TLS and for its request: nginx's `client_header_timeout` is as long.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(60);
+/// The control plane may take this long to be reached.
+const DIAL_MAX: Duration = Duration::from_secs(10);
+/// What a node says on its way may take this long, where there is nobody to pass it on to.
+const REQUEST_MAX: Duration = Duration::from_secs(2);
+
+/// How both sides are trusted.
+pub struct Tls {
+    pub nodes: ControlPlaneTls,
+    pub control_plane: NodeTls,
+}
+
+/// Where a tap stands, and its bounds.
+pub struct Settings {
+    /// Where the control plane listens, host and port.
+    pub connect: String,
+    /// Replaced when its files change.
+    pub tls: Arc<ArcSwap<Tls>>,
+    pub connections_max: usize,
+    /// Longer payloads are not kept.
+    pub payload_max: u64,
+    pub clock: Clock,
+}
+
+/// Passes on what comes to a listener, until it is stopped. What is open then is cut, as any broken connection.
+pub async fn run(listener: TcpListener, settings: Arc<Settings>, capture: Capture, stopped: CancellationToken) {
+    let places = Arc::new(Semaphore::new(settings.connections_max));
+    let numbers = AtomicU64::new(0);
+    let tasks = TaskTracker::new();
+    loop {
+        let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await else { break };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // No descriptor is left, or the node is gone already.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            capture.counts.turned_away.inc();
+            continue;
+        };
+        alive(&stream);
+        let connection = numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let (settings, capture, stopped) = (Arc::clone(&settings), capture.clone(), stopped.clone());
+        tasks.spawn(async move {
+            let _over = Over { capture: &capture, connection };
+            stopped.run_until_cancelled(serve(stream, address.ip(), connection, &settings, &capture)).await;
+            drop(place);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Says that a connection is over, however it ended.
+struct Over<'a> {
+    capture: &'a Capture,
+    connection: u64,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.capture.tell(self.connection, What::Over);
+    }
+}
+
+/// Small frames go at once, and a peer that vanished is noticed where both sides say nothing.
+fn alive(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_keepalive(stream, true);
+}
+
+async fn serve(stream: TcpStream, ip: IpAddr, connection: u64, settings: &Settings, capture: &Capture) {
+    let counts = &capture.counts;
+    let tls = settings.tls.load_full();
+    let accepting = timeout(HANDSHAKE_MAX, tls.nodes.accept(stream, settings.clock.now())).await;
+    let (node, peer) = match accepting {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => {
+            counts.handshakes_failed.inc();
+            tracing::debug!(%ip, %error, "TLS with a node failed");
+            return;
+        }
+        Err(_) => {
+            counts.handshakes_failed.inc();
+            return;
+        }
+    };
+    if let Some(why) = peer.refused {
+        counts.strangers.inc();
+        tracing::warn!(%ip, ?why, "a stranger was refused");
+        return refuse(node, why, settings).await;
+    }
+    counts.accepted.inc();
+    capture.tell(connection, What::Accepted(accepted(peer, ip)));
+    let dialling = async {
+        let stream = TcpStream::connect(&settings.connect).await?;
+        alive(&stream);
+        tls.control_plane.connect(stream).await
+    };
+    let failed = match timeout(DIAL_MAX, dialling).await {
+        Ok(Ok(control_plane)) => {
+            let splitters = relay::splitters(capture, settings.payload_max);
+            return relay::relay(node, control_plane, capture, connection, splitters).await;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {} s", DIAL_MAX.as_secs()),
+    };
+    counts.unreachable.inc();
+    unreachable(node, connection, capture, failed).await;
+}
+
+/// As Kong refuses: its own code after the request and without an answer, nginx before it with a page.
+async fn refuse<S>(mut node: S, why: Refused, settings: &Settings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let refusing = async {
+        upgrade::read_head(&mut node).await.ok()?;
+        let page = upgrade::Answer::of_refused(why).bytes(settings.clock.now())?;
+        node.write_all(page.as_bytes()).await.ok()?;
+        node.shutdown().await.ok()
+    };
+    let _ = timeout(HANDSHAKE_MAX, refusing).await;
+}
+
+/// There is nobody to pass the node on to. Who it is, its request says.
+async fn unreachable<S>(mut node: S, connection: u64, capture: &Capture, error: String)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Ok(Ok((head, _))) = timeout(REQUEST_MAX, upgrade::read_head(&mut node)).await {
+        capture.tell(connection, What::Said(Party::Node, Said::Whole(Piece::Head(head.to_vec()))));
+    }
+    capture.tell(connection, What::Unreachable(error));
+    capture.tell(connection, What::Ended(Party::Observer, Ending::EndOfStream));
+}
+
+fn accepted(peer: Peer, ip: IpAddr) -> Accepted {
+    let (sha256, subject, not_after) = match peer.certificate {
+        Some(certificate) => (Some(certificate.sha256), certificate.common_name, Some(certificate.not_after.ms())),
+        None => (None, None, None),
+    };
+    Accepted {
+        tls_version: peer.tls_version.map(str::to_owned),
+        server_name: peer.server_name,
+        certificate_sha256: sha256,
+        certificate_subject: subject,
+        certificate_not_after_ms: not_after,
+        ip: Some(ip.to_string()),
+    }
+}
