@@ -18,10 +18,10 @@ mod tests;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CertificateError, ClientConfig, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub enum TlsError {
     UnusableKey { path: PathBuf, source: rustls::Error },
     #[error("the key in {} does not belong to the certificate in {}", key.display(), certificate.display())]
     KeyOfAnother { key: PathBuf, certificate: PathBuf },
+    #[error("{} holds no list of revoked certificates in PEM", path.display())]
+    UnreadableRevocations { path: PathBuf },
     #[error("{} holds no certificate of an authority", path.display())]
     NoAuthority { path: PathBuf, source: rustls::Error },
     #[error("pki mode needs the certificate of an authority (--cluster-ca-cert)")]
@@ -79,6 +81,15 @@ pub struct ClusterCertificate {
 /// The authority of `pki` mode: `cluster_ca_cert` of Kong.
 #[derive(Clone, Debug)]
 pub struct Authority(Arc<RootCertStore>);
+
+/// What a certificate of the authority must be beside that: as in Kong's `pki_check_cn` mode, and by lists of what was
+/// revoked.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// Names that nodes may have; none of them: any name.
+    pub common_names: Vec<String>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+}
 
 /// Which versions of TLS are spoken. Kong's sides speak both by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +117,7 @@ pub struct ControlPlaneTls {
 #[derive(Clone)]
 enum Trust {
     Pinned(CertificateDer<'static>),
-    Authority(Arc<dyn rustls::server::danger::ClientCertVerifier>),
+    Authority { verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>, common_names: Arc<[String]> },
 }
 
 /// Who is at the other end, after the handshake.
@@ -140,6 +151,10 @@ pub enum Refused {
     OutOfTime,
     /// `pki`: the authority did not issue it.
     NotOfTheAuthority,
+    /// `pki`: the authority took it back.
+    Revoked,
+    /// `pki`: its common name is none of those that are let in.
+    CommonName,
 }
 
 impl ClusterCertificate {
@@ -196,6 +211,20 @@ impl Authority {
             roots.add(certificate).map_err(refused)?;
         }
         Ok(Self(Arc::new(roots)))
+    }
+}
+
+impl Admission {
+    /// Takes what the authority took back, from a file of revocation lists (PEM). Lists are read again with their file, and
+    /// an old one is not refused for its age.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used, and why.
+    pub fn without_those_of(mut self, path: &Path) -> Result<Self, TlsError> {
+        let unreadable = || TlsError::UnreadableRevocations { path: path.into() };
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&file(path)?).collect();
+        self.revoked.extend(lists.map_err(|_| unreadable())?);
+        if self.revoked.is_empty() { Err(unreadable()) } else { Ok(self) }
     }
 }
 
@@ -272,11 +301,28 @@ impl ControlPlaneTls {
         authority: &Authority,
         versions: TlsVersions,
     ) -> Result<Self, TlsError> {
+        Self::pki_admitting(certificate, authority, Admission::default(), versions)
+    }
+
+    /// The same, for some of them.
+    ///
+    /// # Errors
+    /// Where rustls cannot be set up.
+    pub fn pki_admitting(
+        certificate: &ClusterCertificate,
+        authority: &Authority,
+        admission: Admission,
+        versions: TlsVersions,
+    ) -> Result<Self, TlsError> {
         let verifier =
             rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::clone(&authority.0), provider())
+                .with_crls(admission.revoked)
+                .only_check_end_entity_revocation()
+                .allow_unknown_revocation_status()
                 .build()
                 .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Self::new(certificate, Trust::Authority(verifier), versions)
+        let common_names = admission.common_names.into();
+        Self::new(certificate, Trust::Authority { verifier, common_names }, versions)
     }
 
     fn new(certificate: &ClusterCertificate, trust: Trust, versions: TlsVersions) -> Result<Self, TlsError> {
@@ -323,9 +369,14 @@ impl Trust {
                 let read = outline::Certificate::read(certificate);
                 read.is_none_or(|read| !read.is_valid_at(now)).then_some(Refused::OutOfTime)
             }
-            Self::Authority(verifier) => {
+            Self::Authority { verifier, common_names } => {
                 match verifier.verify_client_cert(certificate, intermediates, unix_time(now)) {
-                    Ok(_) => None,
+                    Ok(_) => {
+                        let name = outline::Certificate::read(certificate).and_then(|read| read.common_name);
+                        let is_let_in = |name: &str| common_names.iter().any(|allowed| allowed == name);
+                        (!common_names.is_empty() && !name.is_some_and(is_let_in)).then_some(Refused::CommonName)
+                    }
+                    Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => Some(Refused::Revoked),
                     Err(rustls::Error::InvalidCertificate(why)) if verify::is_about_time(&why) => {
                         Some(Refused::OutOfTime)
                     }

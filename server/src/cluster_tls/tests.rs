@@ -147,3 +147,38 @@ fn an_error_names_the_file_that_is_at_fault() {
     assert!(says(&write("damaged", damaged), &key).contains("damaged holds a certificate that cannot be read"));
     assert!(Authority::read(&write("empty", "")).unwrap_err().to_string().contains("empty holds no certificate"));
 }
+
+#[tokio::test]
+async fn an_authority_may_take_back_what_it_issued_and_a_name_may_be_asked_for() {
+    let authority = Throwaway::authority(now()).unwrap();
+    let issued = |name| authority.issue(name, true).unwrap();
+    let (server, good, bad) = (issued("cp.example"), issued("dp-1.example"), issued("dp-2.example"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crl.pem");
+    let trusted = authority.loaded().unwrap();
+    let refused = async |node: &Throwaway, admission: Admission| {
+        let server = server.loaded().unwrap();
+        let control_plane = ControlPlaneTls::pki_admitting(&server, &trusted, admission, TlsVersions::Both).unwrap();
+        let node = NodeTls::pki(&node.loaded().unwrap(), &trusted, "cp.example", TlsVersions::Both).unwrap();
+        let (_, peer) = meet(&node, &control_plane).await;
+        peer.unwrap().refused
+    };
+    let without = |certificates: &[&Throwaway]| {
+        std::fs::write(&path, authority.take_back(certificates).unwrap()).unwrap();
+        Admission::default().without_those_of(&path).unwrap()
+    };
+    assert_eq!(refused(&bad, Admission::default()).await, None);
+    assert_eq!(refused(&bad, without(&[&bad])).await, Some(Refused::Revoked));
+    assert_eq!(refused(&good, without(&[&bad])).await, None);
+    assert_eq!(refused(&good, without(&[])).await, None);
+    let named = |names: &[&str]| Admission {
+        common_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Admission::default()
+    };
+    assert_eq!(refused(&good, named(&["dp-1.example", "x"])).await, None);
+    assert_eq!(refused(&bad, named(&["dp-1.example", "x"])).await, Some(Refused::CommonName));
+
+    std::fs::write(&path, "no list").unwrap();
+    let error = Admission::default().without_those_of(&path).unwrap_err();
+    assert!(error.to_string().contains("crl.pem holds no list"), "{error}");
+}

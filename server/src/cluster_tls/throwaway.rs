@@ -5,9 +5,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Datelike};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    SignatureAlgorithm, SigningKey,
 };
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use tidemark_domain::time::{DAY, Timestamp};
 
@@ -73,7 +75,8 @@ impl Throwaway {
     pub fn authority(now: Timestamp) -> Result<ThrowawayAuthority, TlsError> {
         let mut parameters = parameters("throwaway authority", now);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        parameters.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let issuer =
             CertifiedIssuer::self_signed(parameters, key_pair(&rcgen::PKCS_ECDSA_P256_SHA256)?).map_err(unmade)?;
         Ok(ThrowawayAuthority { issuer, now })
@@ -98,6 +101,7 @@ impl ThrowawayAuthority {
     pub fn issue(&self, name: &str, alternative_name: bool) -> Result<Throwaway, TlsError> {
         let key = key_pair(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut parameters = parameters(name, self.now);
+        parameters.serial_number = Some(serial(&key));
         if alternative_name {
             let name = name.to_owned().try_into().map_err(unmade)?;
             parameters.subject_alt_names.push(rcgen::SanType::DnsName(name));
@@ -105,6 +109,28 @@ impl ThrowawayAuthority {
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = parameters.signed_by(&key, &self.issuer).map_err(unmade)?;
         Ok(Throwaway { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// A list of what the authority takes back, in PEM.
+    ///
+    /// # Errors
+    /// Where a certificate has no key that can be read.
+    pub fn take_back(&self, certificates: &[&Throwaway]) -> Result<String, TlsError> {
+        let CertificateParams { not_before: now, not_after: next_update, .. } = parameters("", self.now);
+        let revoked = |certificate: &&Throwaway| {
+            let key = KeyPair::from_pem(&certificate.key).map_err(unmade)?;
+            let serial_number = serial(&key);
+            Ok(RevokedCertParams { serial_number, revocation_time: now, reason_code: None, invalidity_date: None })
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now,
+            next_update,
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: certificates.iter().map(revoked).collect::<Result<_, TlsError>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(unmade)
     }
 
     /// The certificate of the authority itself, in PEM.
@@ -124,6 +150,13 @@ impl ThrowawayAuthority {
 
 fn key_pair(algorithm: &'static SignatureAlgorithm) -> Result<KeyPair, TlsError> {
     KeyPair::generate_for(algorithm).map_err(unmade)
+}
+
+/// A number that the key tells.
+fn serial(key: &KeyPair) -> SerialNumber {
+    let digest = Sha256::digest(key.public_key_raw());
+    // Positive, and no longer than others can read.
+    SerialNumber::from_slice(&[&[0x01], &digest[..15]].concat())
 }
 
 fn parameters(name: &str, now: Timestamp) -> CertificateParams {

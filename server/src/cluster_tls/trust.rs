@@ -1,6 +1,6 @@
 //! How a process is told on its command line whom to trust.
 
-use super::{Authority, ClusterCertificate, ControlPlaneTls, NodeTls, TlsError, TlsVersions};
+use super::{Admission, Authority, ClusterCertificate, ControlPlaneTls, NodeTls, TlsError, TlsVersions};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -19,6 +19,12 @@ pub struct Trust {
     /// The authority of pki mode (PEM).
     #[arg(long, value_name = "FILE", required_if_eq("cluster_mtls", "pki"))]
     pub cluster_ca_cert: Option<PathBuf>,
+    /// In pki mode, a common name that nodes may have; may be repeated. Without it any certificate of the authority will do.
+    #[arg(long = "cluster-allowed-common-name", value_name = "NAME")]
+    pub cluster_allowed_common_names: Vec<String>,
+    /// In pki mode, lists of certificates that the authority took back (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub cluster_crl: Option<PathBuf>,
 }
 
 /// Kong's `cluster_mtls`.
@@ -39,7 +45,14 @@ impl Trust {
         let certificate = self.certificate()?;
         match self.authority()? {
             None => ControlPlaneTls::shared(&certificate, TlsVersions::Both),
-            Some(authority) => ControlPlaneTls::pki(&certificate, &authority, TlsVersions::Both),
+            Some(authority) => {
+                let common_names = self.cluster_allowed_common_names.clone();
+                let mut admission = Admission { common_names, ..Admission::default() };
+                if let Some(path) = &self.cluster_crl {
+                    admission = admission.without_those_of(path)?;
+                }
+                ControlPlaneTls::pki_admitting(&certificate, &authority, admission, TlsVersions::Both)
+            }
         }
     }
 
@@ -59,7 +72,7 @@ impl Trust {
 
     /// The files that this reads.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.cluster_cert, &self.cluster_cert_key].into_iter().chain(&self.cluster_ca_cert)
+        [&self.cluster_cert, &self.cluster_cert_key].into_iter().chain(&self.cluster_ca_cert).chain(&self.cluster_crl)
     }
 
     fn certificate(&self) -> Result<ClusterCertificate, TlsError> {

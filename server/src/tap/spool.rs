@@ -253,3 +253,104 @@ fn whole_lines(path: &Path) -> io::Result<(u64, u64)> {
         bytes += read as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    fn told(number: u64) -> Told {
+        Told { at: Timestamp::from_ms(i64::try_from(number).unwrap()), what: What::Read }
+    }
+
+    fn numbers(batch: &Batch) -> Vec<u64> {
+        batch.told.iter().map(|told| u64::try_from(told.at.ms()).unwrap()).collect()
+    }
+
+    #[test]
+    fn facts_come_back_in_their_order_and_after_a_restart() {
+        let folder = TempDir::new().unwrap();
+        let mut spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        let stream = spool.stream().to_owned();
+        spool.append(&[told(0), told(1)]).unwrap();
+        spool.append(&[told(2)]).unwrap();
+        assert_eq!(numbers(&spool.from(0, 2).unwrap()), [0, 1]);
+        assert_eq!(numbers(&spool.from(2, 9).unwrap()), [2]);
+        assert_eq!(numbers(&spool.from(1, 9).unwrap()), [1, 2], "asked for again");
+        assert_eq!(spool.from(3, 9).unwrap(), Batch { first: 3, told: vec![] });
+        drop(spool);
+        let mut spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        assert_eq!((spool.stream(), spool.next()), (stream.as_str(), 3));
+        spool.append(&[told(3)]).unwrap();
+        assert_eq!(numbers(&spool.from(1, 2).unwrap()), [1, 2]);
+        // All of it is there: numbers go on nevertheless.
+        spool.has(4).unwrap();
+        assert_eq!(spool.bytes(), 0);
+        drop(spool);
+        let mut spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        spool.append(&[told(4)]).unwrap();
+        assert_eq!(spool.from(0, 9).unwrap(), Batch { first: 4, told: vec![told(4)] });
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_none() {
+        let folder = TempDir::new().unwrap();
+        let mut spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        spool.append(&[told(0), told(1)]).unwrap();
+        drop(spool);
+        let file = folder.path().join("00000000000000000000.jsonl");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+        let mut spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        assert_eq!(spool.next(), 1);
+        spool.append(&[told(5)]).unwrap();
+        assert_eq!(numbers(&spool.from(0, 9).unwrap()), [0]);
+        assert_eq!(numbers(&spool.from(1, 9).unwrap()), [5]);
+    }
+
+    #[test]
+    fn a_spool_belongs_to_one_tap() {
+        let folder = TempDir::new().unwrap();
+        let spool = Spool::open(folder.path(), BYTES_MAX).unwrap();
+        let error = Spool::open(folder.path(), BYTES_MAX).unwrap_err();
+        assert!(error.to_string().contains("another tap has this spool"), "{error}");
+        drop(spool);
+        Spool::open(folder.path(), BYTES_MAX).unwrap();
+    }
+
+    proptest! {
+        /// Whatever is added, asked for, taken and lost: no fact comes under another's number, and the bound holds.
+        #[test]
+        fn a_fact_keeps_its_number(steps in prop::collection::vec((0..4_u8, 0..30_u64), 1..60)) {
+            const MAX: u64 = 2_000;
+            let folder = TempDir::new().unwrap();
+            let mut spool = Spool::open(folder.path(), MAX).unwrap();
+            let (mut next, mut gone) = (0, 0);
+            for (step, size) in steps {
+                match step {
+                    0 => {
+                        let facts: Vec<Told> = (next..next + size).map(told).collect();
+                        next += size;
+                        gone += spool.append(&facts).unwrap();
+                        let one_call = size * 60;
+                        prop_assert!(spool.bytes() <= MAX + one_call, "{} bytes", spool.bytes());
+                    }
+                    1 => {
+                        let batch = spool.from(next.saturating_sub(size), 7).unwrap();
+                        let expected: Vec<u64> = (batch.first..).take(batch.told.len()).collect();
+                        prop_assert_eq!(numbers(&batch), expected);
+                        prop_assert!(batch.first >= next.saturating_sub(size).min(next));
+                    }
+                    2 => spool.has(next.saturating_sub(size)).unwrap(),
+                    _ => {
+                        drop(spool);
+                        spool = Spool::open(folder.path(), MAX).unwrap();
+                    }
+                }
+                prop_assert_eq!(spool.next(), next);
+            }
+            prop_assert!(gone <= next);
+        }
+    }
+}

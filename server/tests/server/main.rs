@@ -25,6 +25,7 @@ mod simulation;
 mod store;
 mod stories;
 mod tap;
+mod tap_recorded;
 mod tidy;
 mod wire;
 mod wire_recorded;

@@ -161,6 +161,8 @@ impl Cluster {
                 cluster_cert_key: key,
                 cluster_mtls: Mtls::Shared,
                 cluster_ca_cert: None,
+                cluster_allowed_common_names: Vec::new(),
+                cluster_crl: None,
             },
             control_plane: ControlPlaneTls::shared(&loaded, TlsVersions::Both).unwrap(),
             node: NodeTls::shared(&loaded, TlsVersions::Both).unwrap(),
@@ -209,12 +211,23 @@ struct Tapping {
 
 impl Tapping {
     async fn start(replica: SocketAddr, server: &Server, trust: &Trust, spool: PathBuf, time: &Time) -> Self {
+        Self::start_for(replica, server, trust, spool, time, None).await
+    }
+
+    async fn start_for(
+        replica: SocketAddr,
+        server: &Server,
+        trust: &Trust,
+        spool: PathBuf,
+        time: &Time,
+        server_name: Option<&str>,
+    ) -> Self {
         let asked = Tap {
             control_plane: "eu".parse().unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
             connect: replica.to_string(),
             trust: trust.clone(),
-            cluster_server_name: None,
+            cluster_server_name: server_name.map(str::to_owned),
             to: format!("http://{}", server.address),
             spool,
             spool_max: 64,
@@ -427,6 +440,57 @@ async fn g6_on_the_wire_nodes_reconnect_within_ten_seconds() {
     println!("{count} nodes came back through the tap after {:.1} s", broken.elapsed().as_secs_f64());
     assert_eq!(flapped, 0, "nobody flaps to disconnected");
     drop(fleet);
+    tap.stop().await;
+    replica.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_in_pki_mode_lets_in_whom_the_control_plane_would_and_nobody_else() {
+    let folder = TempDir::new().unwrap();
+    let time = Time::start(20);
+    let server = Server::start(&folder.path().join("tidemark.db"), time.clock.clone(), "127.0.0.1:0").await;
+    let authority = Throwaway::authority(time.now()).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let issued = |name: &str| authority.issue(name, true).unwrap();
+    let (of_cp, of_tap, of_node) = (issued("cp.example"), issued("tap.example"), issued("dp-1.example"));
+    let trust = Trust {
+        cluster_cert: write("tap.crt", &of_tap.certificate),
+        cluster_cert_key: write("tap.key", &of_tap.key),
+        cluster_mtls: Mtls::Pki,
+        cluster_ca_cert: Some(write("ca.crt", &authority.certificate())),
+        cluster_allowed_common_names: Vec::new(),
+        cluster_crl: None,
+    };
+    let trusted = authority.loaded().unwrap();
+    let control_plane = ControlPlaneTls::pki(&of_cp.loaded().unwrap(), &trusted, TlsVersions::Both).unwrap();
+    let published = published(&time);
+    let replica = Replica::start(&published, control_plane, &time).await;
+    let spool = folder.path().join("spool");
+    let tap = Tapping::start_for(replica.address, &server, &trust, spool, &time, Some("cp.example")).await;
+
+    let node = |made: &Throwaway, authority: &_| {
+        NodeTls::pki(&made.loaded().unwrap(), authority, "tap.example", TlsVersions::Only12).unwrap()
+    };
+    let fleet = Nodes::of(tap.address, &node(&of_node, &trusted), &time).start_all("edge", 1);
+    server.until("state:current", 1).await;
+    let row = &server.rows("host:edge-1").await[0];
+    let expires = row["certificate_expires_at"].as_str().unwrap_or_else(|| panic!("{row:#}"));
+    assert!(expires.starts_with("2029-11-1"), "of its own certificate: {expires}");
+
+    // Someone with a certificate of another authority, who takes the tap for his control plane.
+    let others = Throwaway::authority(time.now()).unwrap();
+    let stranger = others.issue("dp-1.example", true).unwrap();
+    let strangers = Nodes::of(tap.address, &node(&stranger, &trusted), &time).start_all("stranger", 1);
+    time.pass(60).await;
+    assert_eq!(strangers[0].seen().borrow().applied, 0);
+    assert!(replica.control_plane.records().row("stranger-1").is_none(), "the control plane never met it");
+    assert_eq!(server.count("").await, 1);
+    drop((fleet, strangers));
     tap.stop().await;
     replica.stop().await;
     server.stop().await;

@@ -514,6 +514,8 @@ async fn the_commands_run_nodes_against_a_control_plane() {
         cluster_cert_key: made.key,
         cluster_mtls: Mtls::Shared,
         cluster_ca_cert: None,
+        cluster_allowed_common_names: Vec::new(),
+        cluster_crl: None,
     };
     let control_plane = ControlPlaneCommand {
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -174,7 +174,9 @@ impl Answer {
     #[must_use]
     pub const fn of_refused(why: Refused) -> Self {
         match why {
-            Refused::NotTheClusterCertificate | Refused::NoCertificate => Self::End,
+            Refused::NotTheClusterCertificate | Refused::NoCertificate | Refused::Revoked | Refused::CommonName => {
+                Self::End
+            }
             Refused::OutOfTime | Refused::NotOfTheAuthority => Self::Status(400),
         }
     }
