@@ -1,6 +1,6 @@
 # The two commands are `make run` and `make test`; the others are their parts.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench sqlx fmt lint bundle setup setup-build lint-rust unit-tests schema browser-tests
+.PHONY: help run test bench fuzz sqlx fmt lint bundle setup setup-build lint-rust unit-tests schema browser-tests
 
 # Parts lean on what the part before them built, and share one cargo lock.
 .NOTPARALLEL:
@@ -49,3 +49,6 @@ bundle: ## Builds the browser bundle into target/site and prints its size
 
 bench: ## Runs the benchmarks
 	cargo bench --locked --package tidemark
+
+fuzz: ## Fuzzes every reader of bytes, a minute each
+	@.ci/fuzz 60

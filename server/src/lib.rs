@@ -29,6 +29,8 @@ pub mod cluster_tls;
 
 pub mod descriptors;
 
+pub mod fuzz;
+
 pub mod tap;
 
 pub mod simulate;

@@ -7,6 +7,7 @@ mod support;
 
 mod conformance;
 mod demo;
+mod fuzz;
 mod http_ask;
 mod http_events;
 mod http_metrics;
