@@ -172,13 +172,13 @@ fn haproxy(folder: &Path, connect: SocketAddr) -> Option<(SocketAddr, Child)> {
     let (both, ca) = (folder.join("both.pem"), folder.join("cluster.crt"));
     let (both, ca) = (both.display(), ca.display());
     let config = format!(
-        "global\n  nbthread 2\n  maxconn 10000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+        "global\n  nbthread 2\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
          timeout server 1h\nlisten relay\n  bind {address} ssl crt {both} ca-file {ca} verify required\n  \
          server cp {connect} ssl crt {both} ca-file {ca} verify required sni str(kong_clustering)\n"
     );
     let path = folder.join("haproxy.cfg");
     std::fs::write(&path, config).expect("written");
-    let child = Command::new("haproxy").arg("-db").arg("-f").arg(path).stderr(Stdio::null()).spawn().ok()?;
+    let child = Command::new("haproxy").arg("-db").arg("-f").arg(path).spawn().ok()?;
     Some((address, child))
 }
 
@@ -242,7 +242,9 @@ async fn hold(folder: &Path, connect: &str) {
 }
 
 async fn ready(address: SocketAddr) {
+    let began = Instant::now();
     while TcpStream::connect(address).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(10), "nothing listens on {address}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -3,6 +3,7 @@
 use super::capture::{Passed, Said, Shared, What};
 use super::splitter::{FrameDigest, Piece};
 use super::spool::{Spool, Told};
+use crate::clock::stopwatch;
 use crate::kong::assemble::Assembler;
 use crate::kong::facts::{Fact, Observed, Offer, Party};
 use crate::kong::session::{Event, Session};
@@ -24,6 +25,8 @@ const ENTITIES_MAX: usize = 4_000_000;
 const REASONS_MAX: usize = 64;
 const REASON_PAUSE: Duration = Duration::from_secs(1);
 
+/// How far a reader steps back where the machine is busy.
+const NICE: i32 = 10;
 /// A node that finds its control plane away tries every few seconds; that it still does is told this often.
 const STILL_AWAY_MS: i64 = 10 * MINUTE;
 /// Nodes of which that is remembered.
@@ -73,6 +76,8 @@ impl Reader {
 
     /// Reads until nobody leaves anything any more. Blocks: for a thread.
     pub fn run(mut self, mut queue: mpsc::UnboundedReceiver<Passed>) {
+        // Bytes that pass come first; on Linux this is about this thread alone.
+        let _ = rustix::process::nice(NICE);
         while let Some(passed) = queue.blocking_recv() {
             self.capture.took();
             let at = passed.at;
@@ -218,7 +223,7 @@ impl Reader {
         }
         if self.told_off.len() < REASONS_MAX {
             tracing::warn!(node, by = ?by, why, "cannot be read, and was passed on");
-            self.told_off.insert(reason, Instant::now());
+            self.told_off.insert(reason, stopwatch());
         }
     }
 }
