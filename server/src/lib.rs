@@ -33,6 +33,8 @@ pub mod fuzz;
 
 pub mod tap;
 
+pub mod shadow;
+
 pub mod simulate;
 
 pub mod demo;

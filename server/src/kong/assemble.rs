@@ -1,6 +1,9 @@
 //! From what was seen of Kong to the facts that Tidemark judges by. Pure: one [`Assembler`] for each control plane, fed
 //! in the order of time; import, tap, shadow and pollers differ only in where the observations come from.
 //!
+//! Nodes of our own ([`super::own`]) are no nodes: of what happens on their connections only the control plane's words are
+//! facts, and their rows are none.
+//!
 //! What is learned on the way and not in the single observation: who is on a connection, the content that a cohort had
 //! before (for DESIGN 5.3), which node answers at an endpoint, and when a polled row last moved (DESIGN 5.8).
 
@@ -10,6 +13,7 @@ use super::facts::{
 };
 use super::metrics::Exposition;
 use super::outline::{Difference, Outline};
+use super::own;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -61,6 +65,8 @@ struct Endpoint {
 #[derive(Debug)]
 pub struct Assembler {
     control_plane: CpName,
+    /// Where connections are seen from.
+    listener: Source,
     peers: HashMap<Arc<str>, Peer>,
     /// Connections in the order in which they were opened.
     arrivals: BTreeMap<u64, Arc<str>>,
@@ -81,6 +87,7 @@ impl Assembler {
     pub fn new(control_plane: CpName) -> Self {
         Self {
             control_plane,
+            listener: Source::Tap,
             peers: HashMap::new(),
             arrivals: BTreeMap::new(),
             arrived: 0,
@@ -91,6 +98,12 @@ impl Assembler {
             withheld: HashSet::new(),
             left_out: 0,
         }
+    }
+
+    /// The same for connections that are a shadow's own.
+    #[must_use]
+    pub fn shadow(control_plane: CpName) -> Self {
+        Self { listener: Source::Shadow, ..Self::new(control_plane) }
     }
 
     /// Whose facts these are.
@@ -120,13 +133,16 @@ impl Assembler {
         if peer.node.is_none() {
             peer.node = observed.node.as_ref().and_then(|node| node.parse().ok());
         }
-        let whats = self.tell_connection(&mut peer, name, observed);
+        let mut whats = self.tell_connection(&mut peer, name, observed);
+        if self.listener == Source::Shadow || is_own(&peer) {
+            whats = whats.into_iter().filter_map(without_node).collect();
+        }
         if matches!(observed.fact, Seen::Closed { .. } | Seen::RecordingEnded) {
             self.arrivals.remove(&peer.arrival);
         } else {
             self.peers.insert(Arc::clone(name), peer);
         }
-        whats.into_iter().map(|what| self.fact(at, at, Source::Tap, what)).collect()
+        whats.into_iter().map(|what| self.fact(at, at, self.listener, what)).collect()
     }
 
     /// A connection that was not followed yet; where there are too many, the oldest one is forgotten.
@@ -328,6 +344,9 @@ impl Assembler {
 
     /// A polled row is a report only if it moved since the last poll (DESIGN 5.8).
     fn row(&mut self, at: Timestamp, endpoint: &Endpoint, row: &Row) -> Option<Fact> {
+        if own::is_own(Some(&row.node_id), row.hostname.as_deref()) {
+            return None;
+        }
         let Ok(node) = row.node_id.parse::<NodeId>() else {
             self.left_out += 1;
             return None;
@@ -396,6 +415,20 @@ impl Assembler {
     fn fact(&self, at: Timestamp, recorded_at: Timestamp, source: Source, what: What) -> Fact {
         Fact { at, recorded_at, control_plane: self.control_plane.clone(), source, what }
     }
+}
+
+fn is_own(peer: &Peer) -> bool {
+    let hostname = peer.attributes.hostname.as_ref().map(Line::as_str);
+    own::is_own(peer.node.as_ref().map(NodeId::as_str), hostname)
+}
+
+/// What is left of a fact once it is about no node: what the control plane said.
+fn without_node(what: What) -> Option<What> {
+    let What::Word(mut word) = what else { return None };
+    if let Said::Frame(frame) = &mut word.said {
+        frame.offered_to = None;
+    }
+    Some(What::Word(word))
 }
 
 fn introduce(peer: &mut Peer, introduction: &Introduction) {

@@ -47,6 +47,8 @@ pub mod shape;
 
 pub mod plugins;
 
+pub mod own;
+
 pub mod assemble;
 
 mod cluster;

@@ -57,7 +57,7 @@ impl Watchers {
             poll_ms: of.poll_every.0,
             declaration,
             tap: assembler(),
-            shadow: assembler(),
+            shadow: Assembler::shadow(of.name.clone()),
             poll: assembler(),
             shadows: Vec::new(),
             cut_off: false,
@@ -288,18 +288,7 @@ impl Watchers {
             };
             self.shadow.take(&saw(Seen::Introduced(Box::new(introduction))));
         }
-        let mut facts = self.shadow.take(&saw(Seen::Offered(Box::new(offer(plane, 0, gateway)))));
-        // A shadow is no node, and what it is offered is the word of the control plane.
-        facts.retain(|fact| matches!(fact.what, What::Word(_)));
-        for fact in &mut facts {
-            fact.source = Source::Shadow;
-            if let What::Word(word) = &mut fact.what
-                && let Said::Frame(frame) = &mut word.said
-            {
-                frame.offered_to = None;
-            }
-        }
-        facts
+        self.shadow.take(&saw(Seen::Offered(Box::new(offer(plane, 0, gateway)))))
     }
 
     /// What the control plane expects of nodes, where that moved.

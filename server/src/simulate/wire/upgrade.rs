@@ -93,7 +93,8 @@ where
 }
 
 /// The head of a request, in the order in which Kong writes it.
-fn request_head(request: Request<'_>, host: &str, key: &str) -> String {
+#[must_use]
+pub fn request_head(request: Request<'_>, host: &str, key: &str) -> String {
     let (target, subprotocol) = match request {
         Request::V1 { node_id, hostname, gateway_version } => {
             let query = format!("node_id={node_id}&node_hostname={hostname}&node_version={gateway_version}");

@@ -1,0 +1,208 @@
+//! What a shadow did so far, for pages and metrics, and what went wrong: counted by reason, and told to the log at most once
+//! a second for each.
+
+use crate::clock::stopwatch;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tidemark_domain::fact::Protocol;
+use tidemark_domain::gateway::GatewayVersion;
+use tidemark_domain::hash::ConfigHash;
+use tidemark_domain::time::Timestamp;
+
+const REASON_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why something did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// A certificate or key on this machine cannot be used.
+    Files,
+    /// Nothing listens there.
+    Refused,
+    /// No answer in time.
+    NoAnswer,
+    /// No way there from here: a name that is not known, a network that is not reached.
+    Unreachable,
+    /// The TLS handshake failed: a certificate that one of both sides does not accept.
+    Tls,
+    /// 404: no control plane of hybrid mode, or one without RPC.
+    NotFound,
+    /// 400: in pki mode a certificate that the authority did not issue.
+    BadRequest,
+    /// Closed without an answer: in shared mode a certificate that is not the cluster's.
+    Stranger,
+    /// Another answer than an upgrade.
+    NotUpgraded,
+    /// The control plane ended the connection: it restarts, or does not want this node.
+    Closed,
+    /// The connection broke.
+    Broken,
+    /// Nothing was heard for more than 45 s.
+    Silence,
+    /// A WebSocket frame that Kong does not send, or one that is too long.
+    Frame,
+    /// A frame in which no configuration can be read.
+    Unreadable,
+    /// The control plane does not sync by v2 with this node.
+    NotOffered,
+    /// The last hash cannot be written to disk.
+    Disk,
+    /// Facts were lost, as nobody took them.
+    Lost,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::Files,
+        Self::Refused,
+        Self::NoAnswer,
+        Self::Unreachable,
+        Self::Tls,
+        Self::NotFound,
+        Self::BadRequest,
+        Self::Stranger,
+        Self::NotUpgraded,
+        Self::Closed,
+        Self::Broken,
+        Self::Silence,
+        Self::Frame,
+        Self::Unreadable,
+        Self::NotOffered,
+        Self::Disk,
+        Self::Lost,
+    ];
+
+    /// The word of labels.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Refused => "refused",
+            Self::NoAnswer => "no_answer",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::NotFound => "not_found",
+            Self::BadRequest => "bad_request",
+            Self::Stranger => "stranger",
+            Self::NotUpgraded => "not_upgraded",
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Silence => "silence",
+            Self::Frame => "frame",
+            Self::Unreadable => "unreadable",
+            Self::NotOffered => "not_offered",
+            Self::Disk => "disk",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// The figures of all nodes of one shadow.
+#[derive(Debug)]
+pub struct Figures(Mutex<Vec<OfNode>>);
+
+/// What one node of a shadow did.
+#[derive(Clone, Debug)]
+pub struct OfNode {
+    pub gateway_version: GatewayVersion,
+    pub protocol: Protocol,
+    /// Who it is to its control plane.
+    pub node_id: Arc<str>,
+    pub connected: bool,
+    /// Upgrades that succeeded.
+    pub connects: u64,
+    /// What it repeats.
+    pub repeats: ConfigHash,
+    /// Heartbeats that it sent, or questions by v2.
+    pub sent: u64,
+    /// Configurations that it read.
+    pub offers: u64,
+    pub last_offer_at: Option<Timestamp>,
+    /// Reasons that occurred, with how often.
+    pub errors: BTreeMap<Reason, u64>,
+    pub last_error: Option<LastError>,
+    told: BTreeMap<Reason, Instant>,
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    pub at: Timestamp,
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl OfNode {
+    pub(super) fn new(gateway_version: GatewayVersion, protocol: Protocol, node_id: &str, repeats: ConfigHash) -> Self {
+        Self {
+            gateway_version,
+            protocol,
+            node_id: node_id.into(),
+            connected: false,
+            connects: 0,
+            repeats,
+            sent: 0,
+            offers: 0,
+            last_offer_at: None,
+            errors: BTreeMap::new(),
+            last_error: None,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// How often something went wrong for this reason.
+    #[must_use]
+    pub fn errors_of(&self, reason: Reason) -> u64 {
+        self.errors.get(&reason).copied().unwrap_or(0)
+    }
+}
+
+impl Figures {
+    pub(super) fn new(nodes: Vec<OfNode>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(nodes)))
+    }
+
+    /// All nodes, in the order of the settings.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<OfNode> {
+        self.0.lock().clone()
+    }
+
+    /// Whether any of the nodes is connected.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.0.lock().iter().any(|node| node.connected)
+    }
+
+    pub(super) fn of(&self, node: usize, change: impl FnOnce(&mut OfNode)) {
+        if let Some(node) = self.0.lock().get_mut(node) {
+            change(node);
+        }
+    }
+
+    pub(super) fn fail(&self, node: usize, at: Timestamp, reason: Reason, message: String) {
+        self.of(node, |node| {
+            *node.errors.entry(reason).or_default() += 1;
+            let is_due = node.told.get(&reason).is_none_or(|last| last.elapsed() >= REASON_PAUSE);
+            if is_due {
+                node.told.insert(reason, stopwatch());
+                let gateway_version = node.gateway_version.as_str();
+                tracing::warn!(gateway_version, reason = reason.word(), "a shadow has trouble: {message}");
+            }
+            node.last_error = Some(LastError { at, reason, message });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+}
