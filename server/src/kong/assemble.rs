@@ -617,4 +617,112 @@ mod tests {
         beside_v2(&[], &[SYNC], SyncMode::Full);
         beside_v2(&[other], &[other, SYNC], SyncMode::Full);
     }
+
+    fn seen(connection: &str, node: &str, fact: Seen) -> Observed {
+        Observed { at_ms: 1, place: Place::Connection(connection.into()), node: Some(node.into()), fact }
+    }
+
+    fn introduction(node: &str, hostname: &str, protocol: Protocol) -> Seen {
+        Seen::Introduced(Box::new(Introduction {
+            protocol,
+            node_id: Some(node.to_owned()),
+            hostname: Some(hostname.to_owned()),
+            gateway_version: Some("3.9.3".to_owned()),
+            labels: BTreeMap::new(),
+            plugins: Vec::new(),
+            filters: Vec::new(),
+            capabilities: Vec::new(),
+            settings: BTreeMap::new(),
+        }))
+    }
+
+    fn offer() -> Seen {
+        Seen::Offered(Box::new(Offer {
+            stated: "6de1944179b6c16febb0a724310a4d49".parse().ok(),
+            stated_sections: None,
+            recomputed: crate::kong::hash::table_hashes(&serde_json::Map::new()),
+            digest: crate::kong::digest::BehaviourDigest::of_outline(&Outline::default()),
+            outline: Arc::default(),
+            shape: crate::kong::shape::Shape::of_table(&serde_json::Map::new()),
+            exported_at_ms: None,
+            frame_bytes: 1,
+            json_bytes: 1,
+            cluster_id: None,
+            only_workspaces: false,
+        }))
+    }
+
+    /// What is told of a node that lives on a connection, dies, and cannot come back.
+    fn life(mut assembler: Assembler, node: &str, hostname: &str, protocol: Protocol) -> Vec<Fact> {
+        let hash: ConfigHash = "6de1944179b6c16febb0a724310a4d49".parse().expect("a hash");
+        let dialled = Dialled {
+            protocol,
+            node_id: Some(node.to_owned()),
+            hostname: Some(hostname.to_owned()),
+            gateway_version: Some("3.9.3".to_owned()),
+        };
+        let ended = Ending::CloseFrame { code: None };
+        let life = [
+            Seen::Dialled(dialled.clone()),
+            introduction(node, hostname, protocol),
+            Seen::Heartbeat { hash: ConfigHash::ZEROS },
+            Seen::Asked { version: hash, expects_answer: true },
+            offer(),
+            Seen::Heartbeat { hash },
+            Seen::Closed { by: Party::Node, how: ended },
+            Seen::Dialled(dialled.clone()),
+            Seen::HandshakeRefused { status: Some(400) },
+            Seen::Dialled(dialled),
+            Seen::ControlPlaneUnreachable { error: "refused".to_owned() },
+        ];
+        life.into_iter().flat_map(|fact| assembler.take(&seen("1", node, fact))).collect()
+    }
+
+    #[track_caller]
+    fn says_only_words(facts: &[Fact], source: Source) {
+        let [Fact { source: told, what: What::Word(word), .. }] = facts else { panic!("{facts:#?}") };
+        let Said::Frame(frame) = &word.said else { panic!("{word:?}") };
+        assert_eq!((*told, &frame.offered_to), (source, &None));
+    }
+
+    #[test]
+    fn a_shadow_is_no_node_whoever_sees_it() {
+        let name = || "eu".parse().expect("a name");
+        let own = own::new_id();
+        for protocol in [Protocol::V1, Protocol::V2] {
+            says_only_words(&life(Assembler::shadow(name()), "n1", "a", protocol), Source::Shadow);
+            // Through a tap.
+            says_only_words(&life(Assembler::new(name()), "n1", "tidemark-shadow-eu", protocol), Source::Tap);
+            says_only_words(&life(Assembler::new(name()), &own, &own, protocol), Source::Tap);
+            assert!(life(Assembler::new(name()), "n1", "dp-1", protocol).len() > 5);
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_shadow_is_none() {
+        let row = |node: &str, hostname: &str| Row {
+            node_id: node.to_owned(),
+            hostname: Some(hostname.to_owned()),
+            ip: None,
+            gateway_version: Some("3.9.3".to_owned()),
+            hash: Some(ConfigHash::ZEROS),
+            last_seen_s: Some(1),
+            updated_at_s: None,
+            sync_status: None,
+            labels: BTreeMap::new(),
+            certificate_expires_s: None,
+            capabilities: Vec::new(),
+            ttl_s: None,
+            date_ms: None,
+        };
+        let mut assembler = Assembler::new("eu".parse().expect("a name"));
+        let mut told = |row: Row| {
+            let place = Place::Endpoint("http://admin".into());
+            assembler.take(&Observed { at_ms: 1, place, node: None, fact: Seen::Row(Box::new(row)) }).len()
+        };
+        let own = own::new_id();
+        assert_eq!(told(row("n1", "dp-1")), 1);
+        assert_eq!(told(row("n2", "tidemark-shadow-eu")), 0);
+        assert_eq!(told(row(&own, &own)), 0, "a control plane of v2 may write the id for the hostname");
+    }
 }

@@ -49,6 +49,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 const CALL_MAX: usize = 16 * 1024;
 const SYNC_V2: &str = "kong.sync.v2";
 
+const WITHHELD: &str = "connected, but the control plane sends no configuration: it may withhold it, as a plugin or a \
+                        filter is configured that this node did not name";
+
 type Socket = WebSocket<TlsStream<TcpStream>>;
 
 /// One node of a shadow.
@@ -61,8 +64,8 @@ pub(super) struct Watching {
     clock: Clock,
     figures: Arc<Figures>,
     teller: Teller,
-    /// How many nodes of the shadow are connected.
-    connected: Arc<watch::Sender<usize>>,
+    /// How many nodes of the shadow hear of changes.
+    hearing: Arc<watch::Sender<usize>>,
     room: Room,
     random: Pcg32,
     /// Between connections.
@@ -135,7 +138,8 @@ impl Over {
 struct Open {
     number: usize,
     figures: Arc<Figures>,
-    connected: Arc<watch::Sender<usize>>,
+    hearing: Arc<watch::Sender<usize>>,
+    hears: bool,
 }
 
 impl Open {
@@ -144,15 +148,24 @@ impl Open {
             node.connected = true;
             node.connects += 1;
         });
-        of.connected.send_modify(|nodes| *nodes += 1);
-        Self { number: of.number, figures: Arc::clone(&of.figures), connected: Arc::clone(&of.connected) }
+        Self { number: of.number, figures: Arc::clone(&of.figures), hearing: Arc::clone(&of.hearing), hears: false }
+    }
+
+    /// The control plane serves this node: it will be told of changes.
+    fn hears(&mut self) {
+        if !std::mem::replace(&mut self.hears, true) {
+            self.figures.of(self.number, |node| node.hears = true);
+            self.hearing.send_modify(|nodes| *nodes += 1);
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.figures.of(self.number, |node| node.connected = false);
-        self.connected.send_modify(|nodes| *nodes -= 1);
+        self.figures.of(self.number, |node| (node.connected, node.hears) = (false, false));
+        if self.hears {
+            self.hearing.send_modify(|nodes| *nodes -= 1);
+        }
     }
 }
 
@@ -165,7 +178,7 @@ impl Watching {
         clock: Clock,
         figures: Arc<Figures>,
         teller: Teller,
-        connected: Arc<watch::Sender<usize>>,
+        hearing: Arc<watch::Sender<usize>>,
     ) -> Self {
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Self {
@@ -178,7 +191,7 @@ impl Watching {
             clock,
             figures,
             teller,
-            connected,
+            hearing,
             random: Pcg32::seed_from_u64(seed),
             assembler: None,
             connections: 0,
@@ -314,8 +327,8 @@ impl Watching {
         let mut socket = self.dial().await?;
         let introduction = self.node.basic_info();
         let mut ears = Some(self.ears(&introduction));
-        let open = Open::new(self);
-        let over = self.v1_open(&mut socket, introduction, &mut ears).await;
+        let mut open = Open::new(self);
+        let over = self.v1_open(&mut socket, introduction, &mut ears, &mut open).await;
         drop(open);
         self.assembler = ears.map(|ears| ears.end(self.clock.now()));
         if let Err(over) = &over {
@@ -329,6 +342,7 @@ impl Watching {
         socket: &mut Socket,
         introduction: String,
         ears: &mut Option<Ears>,
+        open: &mut Open,
     ) -> Result<Infallible, Over> {
         let pace = self.settings.pace;
         socket.send(Opcode::Binary, introduction)?;
@@ -342,6 +356,7 @@ impl Watching {
                     match frame.opcode {
                         Opcode::Binary => {
                             if self.hear(ears, frame).await?.offered.is_some() {
+                                open.hears();
                                 self.ping(socket).await?;
                                 round.set(pace.wait(INTERVAL));
                             }
@@ -356,6 +371,10 @@ impl Watching {
                 }
                 () = &mut round => {
                     round.set(pace.wait(INTERVAL));
+                    // A node that is served is sent a configuration as soon as it comes.
+                    if !open.hears {
+                        self.fail(Reason::Withheld, WITHHELD.to_owned());
+                    }
                     self.ping(socket).await?;
                 }
                 () = &mut silence => {
@@ -372,7 +391,7 @@ impl Watching {
         let mut socket = self.dial().await?;
         let introduction = self.node.hello();
         let mut ears = Some(self.ears(&introduction));
-        let mut open = None;
+        let mut open = Open::new(self);
         let over = self.v2_open(&mut socket, flavour, introduction, &mut ears, &mut open).await;
         drop(open);
         self.assembler = ears.map(|ears| ears.end(self.clock.now()));
@@ -388,7 +407,7 @@ impl Watching {
         flavour: Flavour,
         introduction: String,
         ears: &mut Option<Ears>,
-        open: &mut Option<Open>,
+        open: &mut Open,
     ) -> Result<Infallible, Over> {
         let pace = self.settings.pace;
         socket.send(Opcode::Binary, introduction)?;
@@ -398,7 +417,7 @@ impl Watching {
         if !capabilities.iter().any(|capability| capability == SYNC_V2) {
             return Err(Over::NotOffered);
         }
-        *open = Some(Open::new(self));
+        open.hears();
         let mut call = 0;
         self.ask(socket, ears, flavour, Some(call)).await?;
         let mut is_waiting = true;

@@ -46,6 +46,8 @@ pub enum Reason {
     Unreadable,
     /// The control plane does not sync by v2 with this node.
     NotOffered,
+    /// Connected, and no configuration comes: the control plane withholds it from a node that lacks a plugin or a filter.
+    Withheld,
     /// The last hash cannot be written to disk.
     Disk,
     /// Facts were lost, as nobody took them.
@@ -54,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Files,
         Self::Refused,
         Self::NoAnswer,
@@ -70,6 +72,7 @@ impl Reason {
         Self::Frame,
         Self::Unreadable,
         Self::NotOffered,
+        Self::Withheld,
         Self::Disk,
         Self::Lost,
     ];
@@ -93,6 +96,7 @@ impl Reason {
             Self::Frame => "frame",
             Self::Unreadable => "unreadable",
             Self::NotOffered => "not_offered",
+            Self::Withheld => "withheld",
             Self::Disk => "disk",
             Self::Lost => "lost",
         }
@@ -111,6 +115,8 @@ pub struct OfNode {
     /// Who it is to its control plane.
     pub node_id: Arc<str>,
     pub connected: bool,
+    /// It was sent a configuration on this connection: it will hear of changes.
+    pub hears: bool,
     /// Upgrades that succeeded.
     pub connects: u64,
     /// What it repeats.
@@ -141,6 +147,7 @@ impl OfNode {
             protocol,
             node_id: node_id.into(),
             connected: false,
+            hears: false,
             connects: 0,
             repeats,
             sent: 0,
@@ -170,10 +177,10 @@ impl Figures {
         self.0.lock().clone()
     }
 
-    /// Whether any of the nodes is connected.
+    /// Whether any of the nodes hears of changes.
     #[must_use]
-    pub fn connected(&self) -> bool {
-        self.0.lock().iter().any(|node| node.connected)
+    pub fn hears(&self) -> bool {
+        self.0.lock().iter().any(|node| node.hears)
     }
 
     pub(super) fn of(&self, node: usize, change: impl FnOnce(&mut OfNode)) {

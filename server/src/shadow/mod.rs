@@ -188,11 +188,11 @@ impl Shadow {
     pub async fn run(self, sink: impl Sink, stop: CancellationToken) {
         let Self { settings, clock, figures, nodes } = self;
         let (teller, telling) = Teller::new(settings.control_plane.clone(), clock.clone(), Arc::clone(&figures));
-        let (connected, seen) = watch::channel(0);
-        let connected = Arc::new(connected);
+        let (hearing, seen) = watch::channel(0);
+        let hearing = Arc::new(hearing);
         let lives = nodes.into_iter().enumerate().map(|(number, (node, memory))| {
             let (settings, figures, teller) = (Arc::clone(&settings), Arc::clone(&figures), teller.clone());
-            Watching::new(number, node, memory, settings, clock.clone(), figures, teller, Arc::clone(&connected)).live()
+            Watching::new(number, node, memory, settings, clock.clone(), figures, teller, Arc::clone(&hearing)).live()
         });
         let lives: Vec<_> = lives.collect();
         let watching = async {
@@ -219,21 +219,21 @@ impl Shadow {
     }
 }
 
-/// Says when the shadow hears, and when it has not been connected for three intervals (DESIGN 5.9).
-async fn listening(teller: &Teller, pace: Pace, mut connected: watch::Receiver<usize>) {
+/// Says when the shadow hears of changes, and when no node of it did for three intervals (DESIGN 5.9).
+async fn listening(teller: &Teller, pace: Pace, mut hearing: watch::Receiver<usize>) {
     let patience = pace.span(Duration::from_millis(3 * u64::from(INTERVAL_MS)));
     let mut hears = false;
     loop {
-        if timeout(patience, connected.wait_for(|nodes| *nodes > 0)).await.is_err() {
+        if timeout(patience, hearing.wait_for(|nodes| *nodes > 0)).await.is_err() {
             hears = false;
-            if let Some(what) = stopped("the shadow is not connected") {
+            if let Some(what) = stopped("the shadow is not sent any configuration") {
                 teller.say(0, what);
             }
-            let _ = connected.wait_for(|nodes| *nodes > 0).await;
+            let _ = hearing.wait_for(|nodes| *nodes > 0).await;
         }
         if !std::mem::replace(&mut hears, true) {
             teller.say(0, began());
         }
-        let _ = connected.wait_for(|nodes| *nodes == 0).await;
+        let _ = hearing.wait_for(|nodes| *nodes == 0).await;
     }
 }

@@ -21,6 +21,7 @@ mod migrations;
 mod past;
 mod propagation;
 mod scenarios;
+mod shadow;
 mod simulate_rest;
 mod simulation;
 mod store;

@@ -15,6 +15,7 @@ use tidemark_server::clock::Clock;
 use tidemark_server::cluster_tls::trust::{Mtls, Trust};
 use tidemark_server::cluster_tls::{ControlPlaneTls, NodeTls, Throwaway, TlsVersions};
 use tidemark_server::http::DoorLimits;
+use tidemark_server::ingest::Ingest;
 use tidemark_server::simulate::estate::{Counts, Estate, Kind, Rendering, Write};
 use tidemark_server::simulate::wire::control_plane::{ControlPlane, Settings};
 use tidemark_server::simulate::wire::data_plane::{Conduct, DataPlane, Dialler, Orders, Surroundings};
@@ -30,19 +31,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What a machine may take for anything.
-const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_secs(120);
 const START: &str = "2026-11-20T03:00:00Z";
 
 /// The time of a story: it goes faster than the machine's, and may leap where nothing happens.
 #[derive(Clone)]
-struct Time {
-    clock: Clock,
-    pace: Pace,
+pub struct Time {
+    pub clock: Clock,
+    pub pace: Pace,
 }
 
 impl Time {
     /// Some minutes of the story in one of the machine.
-    fn start(speed: i64) -> Self {
+    pub fn start(speed: i64) -> Self {
         Self::paced(speed, 1, Pace::faster(speed as f64).unwrap())
     }
 
@@ -68,19 +69,20 @@ impl Time {
         Self { clock, pace }
     }
 
-    fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// Waits for a span of the story.
-    async fn pass(&self, seconds: u64) {
+    pub async fn pass(&self, seconds: u64) {
         self.pace.wait(Duration::from_secs(seconds)).await;
     }
 }
 
 /// A server behind a real listener.
-struct Server {
-    address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
+    pub ingest: Ingest,
     database: PathBuf,
     clock: Clock,
     closing: CancellationToken,
@@ -88,28 +90,29 @@ struct Server {
 }
 
 impl Server {
-    async fn start(database: &Path, clock: Clock, address: &str) -> Self {
+    pub async fn start(database: &Path, clock: Clock, address: &str) -> Self {
         let closing = CancellationToken::new();
         let running = run::live(database, clock.clone(), Policy::default(), closing.clone()).await.unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let closed = closing.clone();
+        let ingest = running.parts.ingest.clone();
         let task = tokio::spawn(async move {
             let closed = async move { closed.cancelled().await };
             service::serve(running.parts, listener, None, DoorLimits::default(), closed).await.unwrap();
             running.writer.unwrap().await.unwrap();
             running.store.close().await.unwrap();
         });
-        Self { address, database: database.to_owned(), clock, closing, task }
+        Self { address, ingest, database: database.to_owned(), clock, closing, task }
     }
 
-    async fn stop(self) -> (PathBuf, Clock, String) {
+    pub async fn stop(self) -> (PathBuf, Clock, String) {
         self.closing.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
         (self.database, self.clock, self.address.to_string())
     }
 
-    async fn get(&self, path: &str, query: &str) -> Value {
+    pub async fn get(&self, path: &str, query: &str) -> Value {
         let mut url = reqwest::Url::parse(&format!("http://{}{path}", self.address)).unwrap();
         if !query.is_empty() {
             url.query_pairs_mut().append_pair("q", query);
@@ -118,17 +121,17 @@ impl Server {
     }
 
     /// How many nodes a search finds.
-    async fn count(&self, query: &str) -> u64 {
+    pub async fn count(&self, query: &str) -> u64 {
         let answer = self.get("/api/v1/nodes", query).await;
         answer["total"].as_u64().unwrap_or_else(|| panic!("{answer}"))
     }
 
-    async fn rows(&self, query: &str) -> Vec<Value> {
+    pub async fn rows(&self, query: &str) -> Vec<Value> {
         self.get("/api/v1/nodes", query).await["nodes"].as_array().unwrap().clone()
     }
 
     /// Waits until a search finds so many nodes.
-    async fn until(&self, query: &str, nodes: u64) {
+    pub async fn until(&self, query: &str, nodes: u64) {
         let began = Instant::now();
         loop {
             let found = self.count(query).await;
@@ -143,7 +146,7 @@ impl Server {
         }
     }
 
-    async fn notices(&self) -> Vec<(String, String)> {
+    pub async fn notices(&self) -> Vec<(String, String)> {
         let fleet = self.get("/api/v1/fleet", "").await;
         let notices = fleet["notices"].as_array().cloned().unwrap_or_default();
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -152,15 +155,15 @@ impl Server {
 }
 
 /// The cluster certificate of a fleet, as files and read.
-struct Cluster {
-    trust: Trust,
-    control_plane: ControlPlaneTls,
+pub struct Cluster {
+    pub trust: Trust,
+    pub control_plane: ControlPlaneTls,
     node: NodeTls,
 }
 
 impl Cluster {
     /// As Kong's own tool writes it: X.509 version 1.
-    fn make(folder: &Path, now: Timestamp) -> Self {
+    pub fn make(folder: &Path, now: Timestamp) -> Self {
         Self::of(&Throwaway::cluster_of_version_1(now).unwrap(), folder)
     }
 
@@ -190,15 +193,15 @@ impl Cluster {
 }
 
 /// A control plane on a port of its own.
-struct Replica {
-    control_plane: ControlPlane,
-    address: SocketAddr,
+pub struct Replica {
+    pub control_plane: ControlPlane,
+    pub address: SocketAddr,
     stopped: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Replica {
-    async fn start(published: &Arc<PublishedEstate>, tls: ControlPlaneTls, time: &Time) -> Self {
+    pub async fn start(published: &Arc<PublishedEstate>, tls: ControlPlaneTls, time: &Time) -> Self {
         let settings = Settings { pace: time.pace, clock: time.clock.clone(), ..Settings::new(tls, "3.9.3") };
         Self::resume(ControlPlane::new(settings, Arc::clone(published) as _), "127.0.0.1:0".parse().unwrap()).await
     }
@@ -214,7 +217,7 @@ impl Replica {
         Self { control_plane, address, stopped, task }
     }
 
-    async fn stop(self) -> (ControlPlane, SocketAddr) {
+    pub async fn stop(self) -> (ControlPlane, SocketAddr) {
         self.stopped.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
         (self.control_plane, self.address)
@@ -299,7 +302,7 @@ impl Nodes {
     }
 }
 
-fn published(time: &Time) -> Arc<PublishedEstate> {
+pub fn published(time: &Time) -> Arc<PublishedEstate> {
     PublishedEstate::new("3.9.3".parse().unwrap(), Estate::new(1, "eu", Counts::SMALL, time.now()))
 }
 

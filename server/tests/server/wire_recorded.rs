@@ -60,8 +60,8 @@ enum What {
     Other,
 }
 
-struct Session {
-    name: String,
+pub struct Session {
+    pub name: String,
     lines: Vec<Line>,
 }
 
@@ -102,15 +102,15 @@ impl Session {
         self.lines.iter().find_map(|line| if let What::Request(head) = &line.what { Some(&head[..]) } else { None })
     }
 
-    fn response(&self) -> Option<&[u8]> {
+    pub fn response(&self) -> Option<&[u8]> {
         self.lines.iter().find_map(|line| if let What::Response(head) = &line.what { Some(&head[..]) } else { None })
     }
 
-    fn is_v2(&self) -> bool {
+    pub fn is_v2(&self) -> bool {
         self.request().is_some_and(|head| head.starts_with(b"GET /v2/outlet"))
     }
 
-    fn frames(&self, from_node: bool) -> impl Iterator<Item = (Opcode, &[u8])> {
+    pub fn frames(&self, from_node: bool) -> impl Iterator<Item = (Opcode, &[u8])> {
         self.lines.iter().filter(move |line| line.from_node == from_node).filter_map(|line| match &line.what {
             What::Frame(opcode, payload) => Some((*opcode, &payload[..])),
             _ => None,
@@ -136,6 +136,13 @@ impl Session {
         text
     }
 
+    /// Of v1, which says it in its request.
+    pub fn gateway_version(&self) -> String {
+        let head = String::from_utf8(self.request().unwrap().to_vec()).unwrap();
+        let (_, rest) = head.split_once("node_version=").unwrap();
+        rest.split(['&', ' ']).next().unwrap().to_owned()
+    }
+
     fn header(&self, name: &str) -> String {
         let head = String::from_utf8(self.request().unwrap().to_vec()).unwrap();
         let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
@@ -145,7 +152,7 @@ impl Session {
 
 /// All recorded connections on which a node asked for an upgrade; those without a request only show that a control plane
 /// was not there.
-fn sessions(captures: &Path) -> Vec<Session> {
+pub fn sessions(captures: &Path) -> Vec<Session> {
     let mut files: Vec<PathBuf> = Vec::new();
     for folder in std::fs::read_dir(captures).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         let inside = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
