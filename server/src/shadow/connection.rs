@@ -418,10 +418,15 @@ impl Watching {
             return Err(Over::NotOffered);
         }
         open.hears();
+        // 3.9 asks again after each answer: its control plane learns from that what is applied. Never more often, as an answer
+        // to what has no version yet is the same each time.
+        let rounds: u32 = match flavour {
+            Flavour::Integers => 2,
+            Flavour::Tokens => 1,
+        };
         let mut call = 0;
+        let (mut rounds_left, mut is_notified) = (rounds, false);
         self.ask(socket, ears, flavour, Some(call)).await?;
-        let mut is_waiting = true;
-        let mut asks_again = false;
         let mut round = pin!(pace.wait(INTERVAL));
         let mut silence = pin!(sleep(pace.judging(SILENT_AFTER)));
         loop {
@@ -433,20 +438,21 @@ impl Watching {
                             let payload = frame.payload.clone();
                             let heard = self.hear(ears, frame).await?;
                             self.answer_calls(socket, ears, &payload)?;
+                            is_notified |= heard.notified;
+                            let mut asks = false;
                             if let Some(has_content) = heard.answered {
-                                is_waiting = false;
-                                match flavour {
-                                    // 3.9 asks again, and its control plane learns from that what is applied.
-                                    Flavour::Integers => asks_again |= has_content,
-                                    Flavour::Tokens if has_content => self.ask(socket, ears, flavour, None).await?,
-                                    Flavour::Tokens => {}
+                                rounds_left = rounds_left.saturating_sub(1);
+                                asks = rounds_left > 0;
+                                if has_content && flavour == Flavour::Tokens {
+                                    self.ask(socket, ears, flavour, None).await?;
                                 }
                             }
-                            asks_again |= heard.notified;
-                            if asks_again && !is_waiting {
+                            if rounds_left == 0 && std::mem::take(&mut is_notified) {
+                                (rounds_left, asks) = (rounds, true);
+                            }
+                            if asks {
                                 call += 1;
                                 self.ask(socket, ears, flavour, Some(call)).await?;
-                                (is_waiting, asks_again) = (true, false);
                             }
                         }
                         Opcode::Ping => socket.send(Opcode::Pong, "")?,
@@ -462,8 +468,8 @@ impl Watching {
                 () = &mut round => {
                     round.set(pace.wait(INTERVAL));
                     call += 1;
+                    rounds_left = rounds;
                     self.ask(socket, ears, flavour, Some(call)).await?;
-                    (is_waiting, asks_again) = (true, false);
                 }
                 () = &mut silence => {
                     if !socket.is_heard() {

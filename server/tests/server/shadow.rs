@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidemark_domain::fact::{Fact, Listening, Said, Source, What, Word};
+use tidemark_domain::fact::{Fact, Listening, Protocol, Said, Source, What, Word};
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::time::{MINUTE, SECOND, Timestamp};
 use tidemark_server::clock::Clock;
@@ -29,7 +29,11 @@ use tidemark_server::shadow::figures::{Figures, OfNode, Reason};
 use tidemark_server::shadow::memory::MemoryError;
 use tidemark_server::shadow::{Settings, Shadow, ShadowError, Sink};
 use tidemark_server::simulate::estate::Write;
+use tidemark_server::simulate::wire::control_plane::{ControlPlane, Rpc, Settings as ControlPlaneSettings};
+use tidemark_server::simulate::wire::node::Flavour;
 use tidemark_server::simulate::wire::pace::Pace;
+use tidemark_server::simulate::wire::publishing::slot;
+use tidemark_server::simulate::wire::table::Table;
 use tidemark_server::simulate::wire::upgrade::{self, Answer};
 use tidemark_server::simulate::wire::websocket::{Room, Side, WebSocket};
 use tokio::io::AsyncWriteExt;
@@ -41,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::recorded::captures;
 use crate::tap::{Cluster, Replica, SOON, Server, Time, published};
-use crate::wire_recorded;
+use crate::{wire, wire_recorded};
 
 /// A minute of Kong's in a second.
 const FAST: f64 = 60.0;
@@ -527,6 +531,95 @@ async fn g1c_a_fleet_of_which_only_hashes_are_known_is_behind_as_the_shadow_know
     shadow.stop().await;
     replica.stop().await;
     server.stop().await;
+}
+
+/// A control plane with RPC.
+async fn with_rpc(rpc: Option<Rpc>, version: &str, time: &Time, tls: ControlPlaneTls) -> (Replica, Arc<Table>) {
+    let table = Table::new(version, wire::table(1));
+    let settings = ControlPlaneSettings {
+        rpc,
+        pace: time.pace,
+        clock: time.clock.clone(),
+        ..ControlPlaneSettings::new(tls, version)
+    };
+    let control_plane = ControlPlane::new(settings, Arc::clone(&table) as _);
+    (Replica::resume(control_plane, "127.0.0.1:0".parse().unwrap()).await, table)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v2_is_watched_beside_v1_where_it_is_offered() {
+    for (flavour, version) in [(Flavour::Integers, "3.9.3"), (Flavour::Tokens, "3.10.0")] {
+        let folder = TempDir::new().unwrap();
+        let time = Time::start(60);
+        let cluster = Cluster::make(folder.path(), time.now());
+        let rpc = Some(Rpc { flavour, syncs: true });
+        let (replica, table) = with_rpc(rpc, version, &time, cluster.control_plane.clone()).await;
+        let told = Told::default();
+        let settings = Settings {
+            versions: vec![version.parse().unwrap()],
+            watches_v2: true,
+            ..settings(replica.address, &cluster.trust, folder.path())
+        };
+        let start = || Watching::start(settings.clone(), time.clock.clone(), told.clone());
+        let v2 = |shadow: &Watching| shadow.figures.nodes().remove(1);
+        let mut shadow = start();
+        told.until("a word by each protocol", |told| {
+            let words = told.words();
+            let by = |protocol| words.iter().any(|word| word.scope.protocol == Some(protocol));
+            by(Protocol::V1) && by(Protocol::V2)
+        })
+        .await;
+        for port in 2..=4 {
+            table.replace(wire::table(port));
+            let expected = slot(flavour, u64::from(port) - 1);
+            let began = Instant::now();
+            while v2(&shadow).repeats != expected {
+                assert!(began.elapsed() < SOON, "{:#?}", v2(&shadow));
+                sleep(Duration::from_millis(2)).await;
+            }
+            let id = v2(&shadow).node_id;
+            let began = Instant::now();
+            while replica.control_plane.records().row(&id).is_none_or(|row| row.hash != expected) {
+                assert!(began.elapsed() < SOON, "its control plane does not learn of it");
+                sleep(Duration::from_millis(2)).await;
+            }
+            if port == 3 {
+                // It comes back with the version that it had, and asks for what came since.
+                shadow.stop().await;
+                shadow = start();
+                assert_eq!((v2(&shadow).node_id, v2(&shadow).repeats), (id, expected));
+            }
+        }
+        assert_eq!(told.count(|what| !matches!(what, What::Word(_) | What::Listening(_))), 0, "no node, no report");
+        let node = v2(&shadow);
+        assert!(node.errors.is_empty(), "{node:#?}");
+        time.pass(65).await;
+        let asked = v2(&shadow).sent;
+        assert!(asked < 40, "{asked} questions in a few minutes");
+        shadow.stop().await;
+        replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v1_alone_is_watched_where_v2_is_not_offered() {
+    for (rpc, reason) in
+        [(None, Reason::NotFound), (Some(Rpc { flavour: Flavour::Integers, syncs: false }), Reason::NotOffered)]
+    {
+        let folder = TempDir::new().unwrap();
+        let time = Time::start(60);
+        let cluster = Cluster::make(folder.path(), time.now());
+        let (replica, _) = with_rpc(rpc, "3.9.3", &time, cluster.control_plane.clone()).await;
+        let told = Told::default();
+        let settings = Settings { watches_v2: true, ..settings(replica.address, &cluster.trust, folder.path()) };
+        let shadow = Watching::start(settings, time.clock.clone(), told.clone());
+        shadow.until("v1", |node| node.hears).await;
+        time.pass(60).await;
+        let nodes = shadow.figures.nodes();
+        assert_eq!((nodes[1].errors_of(reason), nodes[1].hears), (1, false), "asked once, and not every few seconds");
+        shadow.stop().await;
+        replica.stop().await;
+    }
 }
 
 /// What import makes of a recording, as far as a shadow can see it: the words of the control plane, to no node.

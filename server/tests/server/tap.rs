@@ -206,7 +206,7 @@ impl Replica {
         Self::resume(ControlPlane::new(settings, Arc::clone(published) as _), "127.0.0.1:0".parse().unwrap()).await
     }
 
-    async fn resume(control_plane: ControlPlane, address: SocketAddr) -> Self {
+    pub async fn resume(control_plane: ControlPlane, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stopped = CancellationToken::new();
