@@ -3,6 +3,7 @@
 //! without a word.
 
 use crate::ingest::json::{Fields, Json, Wrong};
+use crate::kong::own;
 use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -169,6 +170,10 @@ fn fact(text: &str, now: Timestamp) -> Result<Fact, Wrong> {
     };
     let age_ms = fields.whole("age_ms", 0, AGE_MAX_MS)?.unwrap_or(0);
     fields.end()?;
+    // Whoever passes on what a control plane lists may well list a shadow too.
+    if own::is_own(Some(report.node.as_str()), report.attributes.hostname.as_ref().map(Line::as_str)) {
+        return Err(Wrong::field("node_id", "is that of a shadow of Tidemark's, which is no node of the fleet"));
+    }
     Ok(Fact {
         at: now.plus(-age_ms),
         recorded_at: now,
@@ -309,6 +314,13 @@ mod tests {
         let parsed = parse(body).expect("JSON");
         assert!(parsed.facts.is_empty(), "taken: {body}");
         parsed.refused[0].wrong.clone()
+    }
+
+    #[test]
+    fn a_shadow_is_no_node() {
+        assert_eq!(refused(&with(r#""hostname":"tidemark-shadow-eu""#)).field.as_deref(), Some("node_id"));
+        let body = with("").replace("n1", &own::new_id());
+        assert_eq!(refused(&body).field.as_deref(), Some("node_id"));
     }
 
     #[test]

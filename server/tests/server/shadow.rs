@@ -24,6 +24,7 @@ use tidemark_server::import::recording::{Lines, Origin};
 use tidemark_server::ingest::SubmitError;
 use tidemark_server::kong::assemble::Assembler;
 use tidemark_server::kong::frame::PAYLOAD_MAX;
+use tidemark_server::kong::own;
 use tidemark_server::kong::session::Opcode;
 use tidemark_server::shadow::figures::{Figures, OfNode, Reason};
 use tidemark_server::shadow::memory::MemoryError;
@@ -306,6 +307,8 @@ async fn a_shadow_connects_in_pki_mode_too() {
         cluster_cert_key: file("shadow.key", &own.key),
         cluster_mtls: Mtls::Pki,
         cluster_ca_cert: Some(file("ca.crt", &authority.certificate())),
+        cluster_allowed_common_names: Vec::new(),
+        cluster_crl: None,
     };
     let replica = Replica::start(&published(&time), tls, &time).await;
     let told = Told::default();
@@ -668,4 +671,51 @@ async fn recorded_control_planes_say_to_a_shadow_what_import_reads() {
     }
     println!("{replayed} recorded connections of gateway versions {versions:?}");
     assert!(replayed > 5 && versions.len() > 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_control_planes_of_v2_say_to_a_shadow_what_import_reads() {
+    let Some(captures) = captures() else { return };
+    let (mut replayed, mut versions) = (0, BTreeSet::new());
+    for recorded in wire_recorded::sessions(&captures).iter().filter(|session| session.is_v2()) {
+        let (node, stored) = wire_recorded::node_of(recorded);
+        let expected = words_of_import(&captures.join(&recorded.name));
+        if expected.is_empty() {
+            continue;
+        }
+        let (stage, folder, told) = (Stage::open().await, TempDir::new().unwrap(), Told::default());
+        // The version that the recorded node had on its disk.
+        let kept = json!({"node_id": own::new_id(), "hash": stored});
+        std::fs::create_dir(folder.path().join("shadow")).unwrap();
+        let file = folder.path().join(format!("shadow/v2-{}.json", node.gateway_version));
+        std::fs::write(file, kept.to_string()).unwrap();
+        let settings = Settings {
+            versions: vec![node.gateway_version.parse().unwrap()],
+            watches_v2: true,
+            ..settings(stage.address, &stage.trust, folder.path())
+        };
+        let shadow = Watching::start(settings, Clock::machine(), told.clone());
+        let guest = loop {
+            let guest = stage.guest().await;
+            if guest.head.starts_with(b"GET /v2") {
+                break guest;
+            }
+        };
+        let mut socket = guest.answer(std::str::from_utf8(recorded.response().unwrap()).unwrap()).await;
+        for (from_node, opcode, payload) in recorded.all_frames() {
+            match (from_node, opcode) {
+                // The shadow's turn: what is answered next is what it asks now.
+                (true, Opcode::Binary) => while said(&mut socket).await.0 != Opcode::Binary {},
+                (false, Opcode::Binary) => send(&mut socket, opcode, payload.to_vec()).await,
+                _ => {}
+            }
+        }
+        told.until(&recorded.name, |told| told.words().len() >= expected.len()).await;
+        shadow.stop().await;
+        assert_eq!(told.words(), expected, "{}", recorded.name);
+        versions.insert(node.gateway_version.clone());
+        replayed += 1;
+    }
+    println!("{replayed} recorded connections of gateway versions {versions:?}");
+    assert!(replayed > 3 && versions.len() > 1);
 }

@@ -117,6 +117,14 @@ impl Session {
         })
     }
 
+    /// The frames of both sides in their order, and whether the node sent them.
+    pub fn all_frames(&self) -> impl Iterator<Item = (bool, Opcode, &[u8])> {
+        self.lines.iter().filter_map(|line| match &line.what {
+            What::Frame(opcode, payload) => Some((line.from_node, *opcode, &payload[..])),
+            _ => None,
+        })
+    }
+
     /// The texts of binary frames of one side.
     fn texts(&self, from_node: bool) -> Vec<String> {
         let binary = self.frames(from_node).filter(|(opcode, _)| *opcode == Opcode::Binary);
@@ -248,7 +256,7 @@ fn keys(object: &str) -> Vec<String> {
 }
 
 /// The recorded node, and what its cache had.
-fn node_of(session: &Session) -> (Node, ConfigHash) {
+pub fn node_of(session: &Session) -> (Node, ConfigHash) {
     let texts = session.texts(true);
     let key_order = key_order(&texts);
     let raw = |text: &str| -> BTreeMap<String, Box<RawValue>> { serde_json::from_str(text).unwrap() };
