@@ -118,8 +118,11 @@ impl Over {
             Self::NotUpgraded(NotUpgraded::Status(404)) => Reason::NotFound,
             Self::NotUpgraded(NotUpgraded::Status(400)) => Reason::BadRequest,
             Self::NotUpgraded(NotUpgraded::EndOfStream) => Reason::Stranger,
-            // TLS 1.3 tells a node of a refused certificate only when it reads.
-            Self::NotUpgraded(NotUpgraded::Failed(_)) => Reason::Tls,
+            // TLS 1.3 tells a node of a refused certificate only when it reads: as an alert, which rustls calls invalid data.
+            Self::NotUpgraded(NotUpgraded::Failed(error)) => match error.kind() {
+                io::ErrorKind::InvalidData => Reason::Tls,
+                _ => Reason::Broken,
+            },
             Self::NotUpgraded(
                 NotUpgraded::Status(_) | NotUpgraded::LongHead | NotUpgraded::NoHttp | NotUpgraded::Subprotocol,
             ) => Reason::NotUpgraded,

@@ -101,6 +101,39 @@ impl Reason {
             Self::Lost => "lost",
         }
     }
+
+    /// What it means and what to look at, for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Files => "A certificate or key cannot be used: look at the files of this source.",
+            Self::Refused => "Nothing listens at this address: the control plane is down, or the port is another.",
+            Self::NoAnswer => "The control plane does not answer: it hangs, or something on the way drops the packets.",
+            Self::Unreachable => {
+                "There is no way to the control plane from here: look at its name and at this network."
+            }
+            Self::Tls => "TLS failed: mode, certificate, authority or server name are not those of this control plane.",
+            Self::NotFound => "No control plane of hybrid mode answers here, or for v2 one without RPC.",
+            Self::BadRequest => {
+                "The control plane refuses the certificate: its authority did not issue it, or it is out of time."
+            }
+            Self::Stranger => "The control plane ends the connection unanswered: the certificate is not the cluster's.",
+            Self::NotUpgraded => "Something else than a control plane answers, or a proxy stands before it.",
+            Self::Closed => {
+                "The control plane ended the connection: it restarted, or does not serve this gateway version."
+            }
+            Self::Broken => "The connection broke on its way.",
+            Self::Silence => "The control plane said nothing for 45 seconds.",
+            Self::Frame => "The control plane sent a frame that Kong does not send, or one that is too long.",
+            Self::Unreadable => "A frame came in which no configuration can be read, or one that is too large.",
+            Self::NotOffered => "The control plane does not sync by v2 with this gateway version: v1 goes on.",
+            Self::Withheld => {
+                "Connected, but no configuration comes: name the configured plugins and filters that are missing."
+            }
+            Self::Disk => "The last hash cannot be written: look at the folder of this source.",
+            Self::Lost => "Facts were lost, as the server did not take them in time.",
+        }
+    }
 }
 
 /// The figures of all nodes of one shadow.

@@ -115,3 +115,66 @@ pub(super) const fn began() -> What {
 pub(super) fn stopped(why: &str) -> Option<What> {
     Line::from_outside(why).map(|why| What::Listening(Listening::Stopped(why)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::OfNode;
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::atomic::AtomicU32;
+    use tidemark_domain::fact::Protocol;
+    use tidemark_domain::hash::ConfigHash;
+    use tidemark_domain::time::Timestamp;
+
+    /// Refuses so often, and then takes.
+    struct Late {
+        refuses: AtomicU32,
+        taken: Arc<Mutex<Vec<Fact>>>,
+    }
+
+    impl Sink for Late {
+        fn take(&self, facts: Vec<Fact>) -> BoxFuture<'_, Result<(), SubmitError>> {
+            Box::pin(async move {
+                let refuses = self.refuses.load(Ordering::Relaxed);
+                if let Some(left) = refuses.checked_sub(1) {
+                    self.refuses.store(left, Ordering::Relaxed);
+                    return Err(if left % 2 == 0 { SubmitError::Full } else { SubmitError::Store });
+                }
+                self.taken.lock().extend(facts);
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn facts_wait_for_who_takes_them_and_a_loss_is_told() {
+        let clock = Clock::by_hand(Timestamp::from_ms(1_000));
+        let node = OfNode::new("3.9.3".parse().unwrap(), Protocol::V1, "n1", ConfigHash::ZEROS);
+        let figures = Figures::new(vec![node]);
+        let (teller, telling) = Teller::new("eu".parse().unwrap(), clock.clone(), Arc::clone(&figures));
+        for _ in 0..WAITING_MAX + 3 {
+            teller.say(0, What::Read);
+        }
+        assert_eq!(figures.nodes()[0].errors_of(Reason::Lost), 3);
+        clock.advance(60_000);
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let late = Late { refuses: AtomicU32::new(5), taken: Arc::clone(&taken) };
+        let running = tokio::spawn(telling.run(late, CancellationToken::new()));
+        while taken.lock().len() < WAITING_MAX {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        teller.say(0, What::Read);
+        drop(teller);
+        running.await.unwrap();
+        let taken = taken.lock();
+        let gap = &taken[WAITING_MAX..];
+        assert!(taken[..WAITING_MAX].iter().all(|fact| matches!(fact.what, What::Read)));
+        let [Fact { what: What::Listening(Listening::Stopped(_)), .. }, Fact { what: begins, .. }, Fact { what, .. }] =
+            gap
+        else {
+            panic!("{gap:?}")
+        };
+        assert_eq!((begins, what), (&began(), &What::Read));
+        assert_eq!((taken[0].at.ms(), taken[0].recorded_at.ms()), (1_000, 61_000), "recorded when it was taken");
+    }
+}
