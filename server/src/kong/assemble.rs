@@ -67,6 +67,8 @@ pub struct Assembler {
     control_plane: CpName,
     /// Where connections are seen from.
     listener: Source,
+    /// Which replica is at the other end, where all connections are to one.
+    replica: Option<Line>,
     peers: HashMap<Arc<str>, Peer>,
     /// Connections in the order in which they were opened.
     arrivals: BTreeMap<u64, Arc<str>>,
@@ -88,6 +90,7 @@ impl Assembler {
         Self {
             control_plane,
             listener: Source::Tap,
+            replica: None,
             peers: HashMap::new(),
             arrivals: BTreeMap::new(),
             arrived: 0,
@@ -100,10 +103,10 @@ impl Assembler {
         }
     }
 
-    /// The same for connections that are a shadow's own.
+    /// The same for connections that are a shadow's own, to this replica where the shadow was told which it is.
     #[must_use]
-    pub fn shadow(control_plane: CpName) -> Self {
-        Self { listener: Source::Shadow, ..Self::new(control_plane) }
+    pub fn shadow(control_plane: CpName, replica: Option<Line>) -> Self {
+        Self { listener: Source::Shadow, replica, ..Self::new(control_plane) }
     }
 
     /// Whose facts these are.
@@ -136,6 +139,11 @@ impl Assembler {
         let mut whats = self.tell_connection(&mut peer, name, observed);
         if self.listener == Source::Shadow || is_own(&peer) {
             whats = whats.into_iter().filter_map(without_node).collect();
+        }
+        for what in &mut whats {
+            if let (What::Word(word), Some(replica)) = (what, &self.replica) {
+                word.replica = Some(replica.clone());
+            }
         }
         if matches!(observed.fact, Seen::Closed { .. } | Seen::RecordingEnded) {
             self.arrivals.remove(&peer.arrival);
@@ -690,7 +698,11 @@ mod tests {
         let name = || "eu".parse().expect("a name");
         let own = own::new_id();
         for protocol in [Protocol::V1, Protocol::V2] {
-            says_only_words(&life(Assembler::shadow(name()), "n1", "a", protocol), Source::Shadow);
+            says_only_words(&life(Assembler::shadow(name(), None), "n1", "a", protocol), Source::Shadow);
+            let replica: Option<Line> = "cp-1".parse().ok();
+            let told = life(Assembler::shadow(name(), replica.clone()), "n1", "a", protocol);
+            let What::Word(word) = &told[0].what else { panic!("{told:?}") };
+            assert_eq!(word.replica, replica);
             // Through a tap.
             says_only_words(&life(Assembler::new(name()), "n1", "tidemark-shadow-eu", protocol), Source::Tap);
             says_only_words(&life(Assembler::new(name()), &own, &own, protocol), Source::Tap);

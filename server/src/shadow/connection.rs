@@ -254,8 +254,9 @@ impl Watching {
     /// What understands a connection that was opened now.
     fn ears(&mut self, introduction: &str) -> Ears {
         self.connections += 1;
-        let control_plane = self.settings.control_plane.clone();
-        let assembler = self.assembler.take().unwrap_or_else(|| Assembler::shadow(control_plane));
+        let Settings { control_plane, replica, .. } = &*self.settings;
+        let new = || Assembler::shadow(control_plane.clone(), replica.clone());
+        let assembler = self.assembler.take().unwrap_or_else(new);
         let request = upgrade::request_head(self.request(), &self.settings.connect, "");
         Ears::new(assembler, self.connections, self.settings.inflated_max, self.clock.now(), request, introduction)
     }

@@ -42,7 +42,7 @@ use telling::{INTERVAL_MS, Teller, began, stopped};
 use thiserror::Error;
 use tidemark_domain::fact::Protocol;
 use tidemark_domain::gateway::GatewayVersion;
-use tidemark_domain::id::CpName;
+use tidemark_domain::id::{CpName, Line};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub name: String,
     /// Whose words these are, by its name in Tidemark.
     pub control_plane: CpName,
+    /// Which replica of it answers at `connect`, where that is always the same one and there are several.
+    pub replica: Option<Line>,
     /// `host:port` of Kong's `cluster_listen`.
     pub connect: String,
     /// The files are read at each connect, so that certificates may be exchanged.
@@ -101,6 +103,7 @@ impl Settings {
         Self {
             name: name.to_owned(),
             control_plane,
+            replica: None,
             connect: connect.to_owned(),
             trust,
             server_name: None,

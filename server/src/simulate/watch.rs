@@ -57,7 +57,7 @@ impl Watchers {
             poll_ms: of.poll_every.0,
             declaration,
             tap: assembler(),
-            shadow: Assembler::shadow(of.name.clone()),
+            shadow: Assembler::shadow(of.name.clone(), None),
             poll: assembler(),
             shadows: Vec::new(),
             cut_off: false,

@@ -29,7 +29,7 @@ use tidemark_server::kong::session::Opcode;
 use tidemark_server::shadow::figures::{Figures, OfNode, Reason};
 use tidemark_server::shadow::memory::MemoryError;
 use tidemark_server::shadow::{Settings, Shadow, ShadowError, Sink};
-use tidemark_server::simulate::estate::Write;
+use tidemark_server::simulate::estate::{Kind, Rendering, Write};
 use tidemark_server::simulate::wire::control_plane::{ControlPlane, Rpc, Settings as ControlPlaneSettings};
 use tidemark_server::simulate::wire::node::Flavour;
 use tidemark_server::simulate::wire::pace::Pace;
@@ -282,6 +282,12 @@ async fn a_shadow_learns_versions_and_when_they_were_published_and_is_no_node_it
         assert_eq!((row.hostname.as_str(), row.sync_status), ("tidemark-shadow-eu", "normal"));
         assert_eq!(row.gateway_version, node.gateway_version.as_str());
     }
+    // Whoever passes on what that table has.
+    let told = json!({"control_plane": "eu", "node_id": nodes[0].node_id, "hostname": "tidemark-shadow-eu",
+        "hash": nodes[0].repeats});
+    let url = format!("http://{}/api/v1/heartbeats", server.address);
+    let answer = reqwest::Client::new().post(url).json(&told).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 422, "{}", answer.text().await.unwrap());
     let view = server.get("/api/v1/nodes", "").await;
     assert_eq!(view["total"], json!(0), "a shadow is no node: {view:#}");
     shadow.stop().await;
@@ -488,6 +494,76 @@ async fn a_control_plane_that_is_not_there_is_down_and_the_shadow_hears_nothing(
     assert!(told.0.lock().iter().all(|fact| fact.source == Source::Shadow));
 }
 
+/// Nodes of which nothing is known but what they repeat, whatever is published.
+fn report(server: &Server, time: &Time, nodes: u64, runs: ConfigHash) -> JoinHandle<()> {
+    let url = format!("http://{}/api/v1/heartbeats", server.address);
+    let heartbeat = move |number: u64| {
+        json!({"control_plane": "eu", "node_id": format!("edge-{number}"), "hostname": format!("edge-{number}"),
+            "gateway_version": "3.9.3", "hash": runs})
+    };
+    let heartbeats: Vec<Value> = (1..=nodes).map(heartbeat).collect();
+    let pace = time.pace;
+    tokio::spawn(async move {
+        let client = reqwest::Client::new();
+        loop {
+            let answer = client.post(&url).json(&heartbeats).send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+            pace.wait(Duration::from_secs(30)).await;
+        }
+    })
+}
+
+/// G1a as shadows see it: a release at one of two replicas moves the hash and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_at_each_replica_tells_another_rendering_from_another_configuration() {
+    const NODES: u64 = 20;
+    let folder = TempDir::new().unwrap();
+    let time = Time::start(20);
+    let server = Server::start(&folder.path().join("tidemark.db"), time.clock.clone(), "127.0.0.1:0").await;
+    let cluster = Cluster::make(folder.path(), time.now());
+    let published = published(&time);
+    let watched = |replica: &Replica, name: &str| {
+        let settings = Settings {
+            replica: name.parse().ok(),
+            pace: time.pace,
+            ..settings(replica.address, &cluster.trust, &folder.path().join(name))
+        };
+        Watching::start(settings, time.clock.clone(), server.ingest.clone())
+    };
+    let old = Replica::start(&published, cluster.control_plane.clone(), &time).await;
+    let at_old = watched(&old, "cp-1");
+    let runs = at_old.until("an offer", |node| !node.repeats.is_zeros()).await.repeats;
+    let reporting = report(&server, &time, NODES, runs);
+    server.until("state:current", NODES).await;
+
+    published
+        .rerender(Rendering { fields: vec![(Kind::Routes, "since".to_owned(), Value::Null)], ..Rendering::default() });
+    let new = Replica::start(&published, cluster.control_plane.clone(), &time).await;
+    let at_new = watched(&new, "cp-2");
+    let other = at_new.until("an offer", |node| !node.repeats.is_zeros()).await.repeats;
+    assert_ne!(other, runs);
+    time.pass(120).await;
+    assert_eq!(server.count("config:v1 state:current").await, NODES);
+    let versions = server.get("/api/v1/control-planes/eu/versions", "").await;
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 1, "one version with two hashes: {versions:#}");
+    let notices = server.notices().await;
+    assert!(notices.iter().all(|(_, severity)| severity == "info"), "{notices:?}");
+
+    // A real change at both is one version, and who does not get it is behind.
+    published.write(Write::Route, time.now());
+    server.until("state:behind behind:1", NODES).await;
+    let versions = server.get("/api/v1/control-planes/eu/versions", "").await;
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 2, "{versions:#}");
+    reporting.abort();
+    for shadow in [at_old, at_new] {
+        shadow.stop().await;
+    }
+    for replica in [old, new] {
+        replica.stop().await;
+    }
+    server.stop().await;
+}
+
 /// The twin of `g01c-lost-push.toml`, on the wire.
 #[tokio::test(flavor = "multi_thread")]
 async fn g1c_a_fleet_of_which_only_hashes_are_known_is_behind_as_the_shadow_knows_the_change() {
@@ -502,22 +578,7 @@ async fn g1c_a_fleet_of_which_only_hashes_are_known_is_behind_as_the_shadow_know
     let shadow = Watching::start(settings, time.clock.clone(), server.ingest.clone());
     let runs = shadow.until("an offer", |node| !node.repeats.is_zeros()).await.repeats;
 
-    // Nodes of which nothing is known but what they repeat, whatever is published.
-    let url = format!("http://{}/api/v1/heartbeats", server.address);
-    let heartbeat = move |number: u64| {
-        json!({"control_plane": "eu", "node_id": format!("edge-{number}"), "hostname": format!("edge-{number}"),
-            "gateway_version": "3.9.3", "hash": runs})
-    };
-    let heartbeats: Vec<Value> = (1..=NODES).map(heartbeat).collect();
-    let pace = time.pace;
-    let reporting = tokio::spawn(async move {
-        let client = reqwest::Client::new();
-        loop {
-            let answer = client.post(&url).json(&heartbeats).send().await.unwrap();
-            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-            pace.wait(Duration::from_secs(30)).await;
-        }
-    });
+    let reporting = report(&server, &time, NODES, runs);
     server.until("state:current", NODES).await;
 
     // The push to them is lost.
