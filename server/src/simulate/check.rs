@@ -98,6 +98,7 @@ pub async fn check(scenario: &Scenario, telling: Telling, plan: &Plan) -> Result
             tidemark = tidemark.restart(takes.0).await?;
             // What is pushed to nobody is lost; who asks, asks again.
             told.facts += lost.len();
+            tidemark.tell(world.heard_again()).await?;
         }
         let now = tidemark.clock.now();
         for (place, claim) in claims.iter().enumerate() {

@@ -97,6 +97,13 @@ impl Watchers {
         declared.chain(began).collect()
     }
 
+    /// They are heard again by a service that was away: who asks asks again, and a tap tells that it listens.
+    pub fn again(&self, now: Timestamp) -> Vec<Fact> {
+        let mut facts = if self.cut_off { Vec::new() } else { self.begin(now) };
+        facts.retain(|fact| fact.source != Source::Push && matches!(fact.what, What::Listening(_)));
+        facts
+    }
+
     fn sources(&self) -> Vec<Source> {
         let mut sources: Vec<_> = self
             .kinds

@@ -140,6 +140,12 @@ impl World {
         place
     }
 
+    /// What a service is told by those who watch, after it was away.
+    #[must_use]
+    pub fn heard_again(&self) -> Vec<Fact> {
+        self.watchers.iter().flat_map(|watchers| watchers.again(self.now)).collect()
+    }
+
     fn begin(&mut self) {
         let now = self.now;
         for plane in 0..self.planes.len() {
