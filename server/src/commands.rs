@@ -23,10 +23,12 @@ use crate::http::auth::Tokens;
 use crate::import::remote::Remote;
 use crate::reader::fold;
 use crate::run::{self, HeldAt, Running};
+use crate::service::Parts;
 use crate::simulate::scenario::{Scenario, Telling};
 use crate::simulate::world::World;
+use crate::sources::Sources;
 use crate::store::Store;
-use crate::{clock, demo, explain, import, service};
+use crate::{clock, demo, explain, import, service, sources};
 
 /// `tidemark serve`
 #[derive(Debug)]
@@ -78,6 +80,15 @@ pub struct Explain {
     pub node: String,
 }
 
+/// `tidemark check-source`
+#[derive(Clone, Debug)]
+pub struct CheckSource {
+    /// Settings; the sources among them.
+    pub config: Config,
+    /// Which.
+    pub name: String,
+}
+
 /// How a command ended that did what it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -92,12 +103,16 @@ pub enum Ended {
 /// # Errors
 /// If the address cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
-    let Config { listen, limits, database, policy, retention, .. } = serve.config;
+    let Config { listen, limits, database, policy, retention, sources, .. } = serve.config;
     let door = Entrance::build(listen).await?;
-    let running = match serve.at {
+    let mut running = match serve.at {
         Some(at) => run::held(&database, at, policy, door.writer_closing.clone()).await,
         None => run::live_keeping(&database, Clock::machine(), policy, retention, door.writer_closing.clone()).await,
     }?;
+    if serve.at.is_none() {
+        let Parts { ingest, clock, .. } = &running.parts;
+        running.parts.sources = Sources::start(sources, ingest, clock, &door.closing);
+    }
     ready(door.address()?);
     door.open(running, serve.tokens, limits).await
 }
@@ -269,6 +284,26 @@ pub async fn explain(explain: Explain) -> anyhow::Result<String> {
     let text = explain::explain(&snapshot, &as_of, &explain.node)?;
     store.close().await?;
     Ok(text)
+}
+
+/// Asks a source once, and says on standard output what works and what does not.
+///
+/// # Errors
+/// If there is no such source, or nothing of it works.
+pub async fn check_source(asked: CheckSource) -> anyhow::Result<Ended> {
+    let sources = &asked.config.sources;
+    let found = sources.iter().find(|settings| settings.name == asked.name);
+    let settings = found.with_context(|| {
+        let names: Vec<&str> = sources.iter().map(|settings| settings.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        format!("there is no source {:?} in the settings; there is: {names}", asked.name)
+    })?;
+    let found = sources::check::check(settings).await;
+    for (works, words) in &found.lines {
+        println!("{}  {words}", if *works { "works " } else { "FAILS " });
+    }
+    anyhow::ensure!(found.works(), "nothing of source {} works", settings.name);
+    Ok(if found.lines.iter().all(|(works, _)| *works) { Ended::Well } else { Ended::WithDamage })
 }
 
 /// Does work that goes on until the program is asked to stop.

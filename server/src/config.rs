@@ -18,6 +18,7 @@ use toml::de::{DeTable, DeValue};
 use crate::http::DoorLimits;
 use crate::http::auth::{Tokens, may_listen};
 use crate::http::body::BodyLimits;
+use crate::sources::settings::{self as sources, Settings as Source};
 use crate::store::Retention;
 
 /// Every setting of the program, parsed.
@@ -39,6 +40,8 @@ pub struct Config {
     pub limits: DoorLimits,
     /// How long facts are kept.
     pub retention: Retention,
+    /// Sources that go and ask; of the file alone.
+    pub sources: Vec<Source>,
 }
 
 impl Config {
@@ -300,9 +303,9 @@ pub struct BadSetting {
     what: String,
 }
 
-/// The values that were given, each with its origin; nothing is parsed yet.
+/// The values that were given, each with its origin, and not parsed yet; and the sources of the file.
 #[derive(Clone, Debug)]
-pub struct Given(BTreeMap<&'static str, (String, Origin)>);
+pub struct Given(BTreeMap<&'static str, (String, Origin)>, Vec<Source>);
 
 impl Given {
     /// Collects values from all origins. `command_line` has keys of the table; `environment` may have anything.
@@ -318,8 +321,11 @@ impl Given {
         for setting in &SETTINGS {
             given.insert(setting.key, (setting.default.to_owned(), Origin::Default));
         }
+        let mut sources = Vec::new();
         if let Some(path) = file {
-            for (key, value, line) in read_file(path)? {
+            let (values, found) = read_file(path)?;
+            sources = found;
+            for (key, value, line) in values {
                 let origin = Origin::File { path: path.to_owned(), line };
                 let known = known(&key, &origin)?;
                 given.insert(known, (value, origin));
@@ -335,7 +341,7 @@ impl Given {
             let known = known(key, &Origin::CommandLine)?;
             given.insert(known, (value.clone(), Origin::CommandLine));
         }
-        Ok(Self(given))
+        Ok(Self(given, sources))
     }
 
     /// Parses all of them.
@@ -384,6 +390,7 @@ impl Given {
                 intervals_ms: value("retention.intervals").number()?,
                 keyframes_ms: value("retention.keyframes").number()?,
             },
+            sources: self.1.clone(),
         };
         Ok(config)
     }
@@ -410,6 +417,7 @@ impl Given {
                 (false, _) => text.push_str(&format!("{name} = {}  # {origin}\n", toml::Value::from(value.as_str()))),
             }
         }
+        text.extend(self.1.iter().map(Source::reference));
         text
     }
 }
@@ -474,15 +482,18 @@ fn known(key: &str, origin: &Origin) -> Result<&'static str, BadSetting> {
     })
 }
 
-/// Keys, values and lines of a file; sections become dots.
-fn read_file(path: &Path) -> Result<Vec<(String, String, usize)>, BadSetting> {
+/// Keys, values and lines of a file, and its sources; sections become dots.
+fn read_file(path: &Path) -> Result<(Vec<(String, String, usize)>, Vec<Source>), BadSetting> {
     let bad = |line: usize, what: String| BadSetting { origin: Origin::File { path: path.to_owned(), line }, what };
     let text = std::fs::read_to_string(path).map_err(|error| bad(1, format!("cannot be read: {error}")))?;
     let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-    let table = DeTable::parse(&text).map_err(|error| {
+    let mut table = DeTable::parse(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         bad(line, format!("is not TOML: {}", error.message()))
     })?;
+    let found = table.get_mut().remove("source");
+    let found = found.map(|value| sources::read(&value).map_err(|wrong| bad(line_of(wrong.offset), wrong.what)));
+    let sources = found.transpose()?.unwrap_or_default();
     let mut values = Vec::new();
     flatten("", table.get_ref(), &mut |key: String, value: &Spanned<DeValue<'_>>| {
         let line = line_of(value.span().start);
@@ -496,7 +507,7 @@ fn read_file(path: &Path) -> Result<Vec<(String, String, usize)>, BadSetting> {
         }
         Ok(())
     })?;
-    Ok(values)
+    Ok((values, sources))
 }
 
 fn flatten(

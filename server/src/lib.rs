@@ -23,6 +23,8 @@ pub mod metrics;
 
 pub mod import;
 
+pub mod sources;
+
 pub mod explain;
 
 pub mod cluster_tls;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
-use tidemark_server::commands::{self, Demo, Ended, Explain, Import, Serve};
+use tidemark_server::commands::{self, CheckSource, Demo, Ended, Explain, Import, Serve};
 use tidemark_server::config::{Config, Given, LogFormat, unknown_variables};
 use tidemark_server::http::openapi;
 use tidemark_server::run::HeldAt;
@@ -91,6 +91,11 @@ enum Command {
         at: Option<HeldAt>,
         /// The node's id, hostname or address, or CONTROL_PLANE/ID.
         node: String,
+    },
+    /// Asks a source of the settings once, and says what works and what does not.
+    CheckSource {
+        /// Its name.
+        name: String,
     },
     /// Stands between data planes and their control plane, passes every byte on, and tells a server what it sees.
     Tap(Box<Tap>),
@@ -191,6 +196,7 @@ fn main() -> ExitCode {
         Command::Simulate { what: Simulate::ClusterCert(asked) } => {
             run(&config, async move { wire::cluster_cert(&asked) })
         }
+        Command::CheckSource { name } => run(&config.clone(), commands::check_source(CheckSource { config, name })),
         Command::Tap(tap) => run(&config, commands::until_stopped(|stopped| tap::tap(*tap, stopped, tap_ready))),
         Command::Explain { at, node } => run(&config.clone(), async {
             print(&commands::explain(Explain { config, at, node }).await?);

@@ -11,6 +11,7 @@ use crate::metrics::process::Counted;
 use crate::propagation::Keeper;
 use crate::reader::{Reader, fold};
 use crate::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
+use crate::sources::Sources;
 use crate::store::{Retention, Store, StoreError, Taken};
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
@@ -169,8 +170,8 @@ async fn moment(store: &Store, at: HeldAt) -> Result<Timestamp, RunError> {
     }
 }
 
-/// For each control plane that others tell us of: blind since the service was last alive; listening from now on to what is
-/// pushed, and to a tap once it is heard: it tells what it saw in the meantime.
+/// For each control plane that is watched: blind since the service was last alive; listening from now on to what is
+/// pushed, to a tap once it is heard (it tells what it saw in the meantime), and to whom we ask once they answer.
 fn heard_again(
     fleet: &tidemark_domain::fleet::Fleet,
     alive_at: Option<Timestamp>,
@@ -179,7 +180,11 @@ fn heard_again(
 ) -> Vec<Fact> {
     let mut facts = Vec::new();
     for control_plane in fleet.control_planes() {
-        let told = |state: &&SourceState| matches!(state.source, Source::Push | Source::Tap) && !state.ended;
+        let lives = |source| match source {
+            Source::Push | Source::Tap | Source::Shadow | Source::Status | Source::AdminApi | Source::Konnect => true,
+            Source::AccessLog | Source::Import => false,
+        };
+        let told = |state: &&SourceState| lives(state.source) && !state.ended;
         for state in control_plane.sources.iter().filter(told) {
             let fact = |at, listening| Fact {
                 at,
@@ -219,6 +224,7 @@ fn parts(
         memory: Arc::clone(&shared) as Arc<dyn Memory>,
         recordings: Arc::clone(&shared) as Arc<dyn Recordings>,
         health: shared,
+        sources: Sources::default(),
         revisions,
         demo: false,
         counted,

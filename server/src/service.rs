@@ -24,6 +24,7 @@ use crate::http::{Door, DoorLimits, taps};
 use crate::ingest::{Ingest, Remembered};
 use crate::metrics::fleet::FleetFigures;
 use crate::metrics::process::Counted;
+use crate::sources::Sources;
 use crate::store::Taken;
 
 /// What the front door stands before.
@@ -44,6 +45,8 @@ pub struct Parts {
     pub recordings: Arc<dyn Recordings>,
     /// Whether all of this works.
     pub health: Arc<dyn Health>,
+    /// Sources that go and ask.
+    pub sources: Sources,
     /// The newest revision of the fleet's answer.
     pub revisions: watch::Receiver<Revision>,
     /// The fleet is made up (`tidemark demo`), and every page says so.

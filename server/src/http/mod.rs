@@ -19,6 +19,8 @@ pub mod recordings;
 
 pub mod taps;
 
+pub mod sources;
+
 pub mod once;
 
 pub mod body;
@@ -114,7 +116,8 @@ impl Door {
     /// The door of a service.
     #[must_use]
     pub fn new(parts: Parts, tokens: Option<Tokens>, limits: DoorLimits, options: LeptosOptions) -> Self {
-        let metrics = Metrics::new(Arc::clone(&parts.figures), &parts.counted, parts.ingest.clone());
+        let metrics =
+            Metrics::new(Arc::clone(&parts.figures), &parts.counted, parts.ingest.clone(), parts.sources.clone());
         Self(Arc::new(Inside {
             parts,
             tokens,

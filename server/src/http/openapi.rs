@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::{OpenApi, ToSchema};
 
-use crate::http::{events, health, problem, rest, scrape, told};
+use crate::http::{events, health, problem, rest, scrape, sources, told};
 
 /// Everything that machines may ask or tell.
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use crate::http::{events, health, problem, rest, scrape, told};
     paths(
         rest::fleet, rest::nodes, rest::node, rest::history, rest::control_planes,
         rest::control_plane, rest::versions, rest::version,
-        events::events,
+        sources::sources, events::events,
         told::heartbeats, told::announce, told::expect, told::declare, told::amend, told::retire,
         scrape::metrics, health::alive, health::ready,
     ),
@@ -62,11 +62,15 @@ pub async fn document() -> Response {
 
 /// `GET /api`
 pub async fn page() -> Response {
-    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(STYLE));
-    let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'");
     let html = HeaderValue::from_static("text/html; charset=utf-8");
-    let policy = HeaderValue::from_str(&policy).expect("a digest is a header value");
+    let policy = HeaderValue::from_str(&policy()).expect("a digest is a header value");
     ([(header::CONTENT_TYPE, html), (header::CONTENT_SECURITY_POLICY, policy)], PAGE.as_str()).into_response()
+}
+
+/// A policy for pages that are rendered here: nothing but [`STYLE`].
+pub(super) fn policy() -> String {
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(STYLE));
+    format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'")
 }
 
 // Bodies, as they are described. The parsers are in `ingest/wire.rs` and `told.rs`; a test holds the two together.
@@ -245,15 +249,16 @@ pub struct RetirementBody {
 
 // The page.
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;\
+/// The style of pages that are rendered here, light and dark.
+pub(super) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;\
 color:#1c2530;background:#fff}code,pre{font:13px/1.5 ui-monospace,monospace}h2{margin-top:2.5rem}\
 article{border-top:1px solid #c8d0d9;padding:.5rem 0 1rem}h3{margin:.5rem 0}table{border-collapse:collapse;\
 margin:.5rem 0;width:100%}th,td{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0}th{font-weight:600}\
-caption{text-align:left;font-weight:600}pre{overflow-x:auto;padding:.6rem;border:1px solid #c8d0d9}a{color:#0b5cad}\
+caption{text-align:left;font-weight:600}.wide{overflow-x:auto}pre{overflow-x:auto;padding:.6rem;border:1px solid #c8d0d9}a{color:#0b5cad}\
 @media(prefers-color-scheme:dark){body{color:#dfe6ee;background:#11171e}article,pre{border-color:#39434e}\
 a{color:#7db8f5}}";
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -284,7 +289,8 @@ fn page_of(document: &Value) -> String {
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Interface – Tidemark</title>\
          <style>{STYLE}</style></head><body><main><h1>The interface of Tidemark {}</h1><p>{}</p>\
-         <p>For machines: <a href=\"/api/openapi.json\">OpenAPI 3.1</a>. <a href=\"/\">To the pages</a></p>",
+         <p>For machines: <a href=\"/api/openapi.json\">OpenAPI 3.1</a>. <a href=\"/\">To the pages</a> · \
+         <a href=\"/operations\">Operations</a></p>",
         escaped(&version),
         prose(&text(&document["info"], "description")),
     );

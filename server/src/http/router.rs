@@ -7,7 +7,7 @@ use leptos_axum::LeptosRoutes;
 use tower_http::compression::CompressionLayer;
 
 use crate::http::assets::Assets;
-use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, taps, told};
+use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, sources, taps, told};
 
 /// The router of a door.
 pub fn router(door: Door, assets: &Assets) -> Router {
@@ -25,6 +25,7 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/control-planes/{cp}", get(rest::control_plane))
         .route("/api/v1/control-planes/{cp}/versions", get(rest::versions))
         .route("/api/v1/control-planes/{cp}/versions/{ordinal}", get(rest::version))
+        .route("/api/v1/sources", get(sources::sources))
         .route("/api/v1/events", get(events::events))
         // Tell.
         .route("/api/v1/heartbeats", post(told::heartbeats))
@@ -42,6 +43,7 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         // Read about it.
         .route("/api", get(openapi::page))
         .route("/api/openapi.json", get(openapi::document))
+        .route("/operations", get(sources::page))
         .route("/api/{*path}", any(front::no_such_path));
 
     let machines = Router::new()
@@ -63,7 +65,7 @@ pub fn router(door: Door, assets: &Assets) -> Router {
 }
 
 /// Routes that neither the interface's description nor the pages list.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "/api/v1/recordings",
     "/api/v1/recordings/{digest}",
     "/api/v1/control-planes/{cp}/word",
@@ -71,6 +73,7 @@ const OTHERS: [&str; 12] = [
     "/api/v1/taps/{stream}/facts",
     "/api",
     "/api/openapi.json",
+    "/operations",
     "/api/{*path}",
     "/metrics",
     "/healthz",

@@ -53,9 +53,9 @@ pub mod assemble;
 
 mod cluster;
 
-mod http_date;
+pub(crate) mod http_date;
 
-mod json;
+pub(crate) mod json;
 
 mod text;
 

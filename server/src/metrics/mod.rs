@@ -8,6 +8,8 @@ pub mod fleet;
 
 pub mod process;
 
+pub mod sources;
+
 pub mod text;
 
 use std::fmt;
@@ -19,6 +21,8 @@ use prometheus_client::registry::Registry;
 use crate::ingest::Ingest;
 use crate::metrics::fleet::{FleetCollector, FleetFigures};
 use crate::metrics::process::{Counted, QueueCollector};
+use crate::metrics::sources::SourcesCollector;
+use crate::sources::Sources;
 
 /// All families, registered once.
 pub struct Metrics {
@@ -73,10 +77,11 @@ impl Format {
 impl Metrics {
     /// The families over these figures and counts.
     #[must_use]
-    pub fn new(figures: Arc<dyn FleetFigures>, counted: &Counted, ingest: Ingest) -> Self {
+    pub fn new(figures: Arc<dyn FleetFigures>, counted: &Counted, ingest: Ingest, sources: Sources) -> Self {
         let mut registry = Registry::with_prefix("tidemark");
         registry.register_collector(Box::new(FleetCollector(figures)));
         registry.register_collector(Box::new(QueueCollector(ingest)));
+        registry.register_collector(Box::new(SourcesCollector(sources)));
         counted.register(&mut registry);
         Self { registry }
     }

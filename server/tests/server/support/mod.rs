@@ -28,6 +28,7 @@ use tidemark_server::ingest::{Committed, Ingest, Remembered, Submission, SubmitE
 use tidemark_server::metrics::fleet::{ControlPlaneFigures, Figures, FleetFigures, LagHistogram};
 use tidemark_server::metrics::process::Counted;
 use tidemark_server::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
+use tidemark_server::sources::Sources;
 use tidemark_server::store::Taken;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,7 @@ impl Plan {
             memory: Arc::new(fixture.clone()),
             recordings: Arc::new(fixture.clone()),
             health: Arc::new(Ready(self.ready)),
+            sources: Sources::default(),
             revisions,
             demo: false,
             counted: Counted::default(),

@@ -1,0 +1,408 @@
+//! The `[[source]]` tables of the file of settings: one for each source that goes and asks.
+//!
+//! A bad one is a message with the file, the line, the source, the key, the value and what was expected; nothing starts
+//! then. A table names files and variables that hold credentials, never a credential: so it can be printed.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use tidemark_domain::fact::Source;
+use tidemark_domain::id::CpName;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Sources of one server.
+pub const SOURCES_MAX: usize = 64;
+/// Addresses of one control plane's Admin API.
+const URLS_MAX: usize = 8;
+/// Targets that are listed in a table; longer lists come from a file or a service.
+pub const TARGETS_MAX: usize = 10_000;
+/// Names that are looked up for one source.
+const NAMES_MAX: usize = 64;
+/// Seconds between two runs: below a second Kong would do little else, above an hour nobody would call it watching.
+const INTERVAL_S: (i64, i64) = (1, 3_600);
+/// Seconds that one target may take.
+const TIMEOUT_S: (i64, i64) = (1, 60);
+const TIMEOUT_DEFAULT_S: i64 = 5;
+/// The kinds, as a table names them.
+const KINDS: [&str; 2] = ["admin_api", "status"];
+
+/// One source, as it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its name: in logs, on the page, in labels.
+    pub name: String,
+    /// The control plane that its facts are about.
+    pub control_plane: CpName,
+    /// Between the beginnings of two runs.
+    pub interval: Duration,
+    /// How long one request to a control plane may take, or all requests to one data plane.
+    pub timeout: Duration,
+    /// How it proves who it is, and whom it trusts.
+    pub access: Access,
+    /// What it asks.
+    pub kind: Kind,
+}
+
+/// What a source asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The Admin API of a control plane: the first of these addresses that answers.
+    AdminApi {
+        /// At least one.
+        urls: Vec<Url>,
+    },
+    /// The Status API of data planes.
+    Status(Targets),
+}
+
+/// Where data planes are found: all of these together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Listed.
+    pub listed: Vec<Url>,
+    /// A file of Prometheus' `file_sd`, JSON, read in each run.
+    pub file_sd: Option<PathBuf>,
+    /// An address that answers as Prometheus' `http_sd`, asked in each run.
+    pub http_sd: Option<Url>,
+    /// Names that are looked up in each run: every address is a target.
+    pub dns: Vec<Url>,
+}
+
+/// Credentials by where they are, and whom to trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The header that carries the token.
+    pub token_header: Option<String>,
+    /// A file that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// A variable that holds the token.
+    pub token_env: Option<String>,
+    /// A client certificate, PEM.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub client_key_file: Option<PathBuf>,
+    /// Authorities to trust beside those of the machine, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Kind {
+    /// The word of the setting, of labels and of tables.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        self.source().word()
+    }
+
+    /// The source of its facts.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        match self {
+            Self::AdminApi { .. } => Source::AdminApi,
+            Self::Status(_) => Source::Status,
+        }
+    }
+}
+
+impl Settings {
+    /// The pace at which its nodes are expected to be heard, in milliseconds. Kong's nodes report twice a minute; a
+    /// run that fails makes a gap of two intervals, which must not be taken for silence (late is 1.5 of this).
+    #[must_use]
+    pub fn pace_ms(&self) -> u32 {
+        let two = u32::try_from(self.interval.as_millis()).unwrap_or(u32::MAX).saturating_mul(2);
+        two.max(30_000)
+    }
+
+    /// The table as `tidemark config` prints it.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let mut text = String::from("\n[[source]]\n");
+        let mut line = |key: &str, value: toml::Value| {
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        let seconds = |span: Duration| toml::Value::from(i64::try_from(span.as_secs()).unwrap_or(i64::MAX));
+        let urls = |urls: &[Url]| toml::Value::from(urls.iter().map(Url::to_string).collect::<Vec<_>>());
+        line("name", self.name.as_str().into());
+        line("kind", self.kind.word().into());
+        line("control_plane", self.control_plane.as_str().into());
+        line("interval_s", seconds(self.interval));
+        line("timeout_s", seconds(self.timeout));
+        match &self.kind {
+            Kind::AdminApi { urls: addresses } => line("urls", urls(addresses)),
+            Kind::Status(targets) => {
+                if !targets.listed.is_empty() {
+                    line("targets", urls(&targets.listed));
+                }
+                if !targets.dns.is_empty() {
+                    line("dns", urls(&targets.dns));
+                }
+                if let Some(url) = &targets.http_sd {
+                    line("http_sd", url.as_str().into());
+                }
+                if let Some(path) = &targets.file_sd {
+                    line("file_sd", path.display().to_string().into());
+                }
+            }
+        }
+        let access = &self.access;
+        for (key, value) in [("token_header", &access.token_header), ("token_env", &access.token_env)] {
+            if let Some(value) = value {
+                line(key, value.as_str().into());
+            }
+        }
+        for (key, path) in [
+            ("token_file", &access.token_file),
+            ("client_cert_file", &access.client_cert_file),
+            ("client_key_file", &access.client_key_file),
+            ("ca_file", &access.ca_file),
+        ] {
+            if let Some(path) = path {
+                line(key, path.display().to_string().into());
+            }
+        }
+        text
+    }
+}
+
+/// What is wrong with a table, and where in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The byte in the file.
+    pub offset: usize,
+    /// In words, with the source, the key and the value.
+    pub what: String,
+}
+
+/// Reads the value of `source`: an array of tables.
+///
+/// # Errors
+/// The first that is wrong.
+pub fn read(value: &Spanned<DeValue<'_>>) -> Result<Vec<Settings>, Wrong> {
+    let wrong = |offset, what: &str| Wrong { offset, what: what.to_owned() };
+    let DeValue::Array(tables) = value.get_ref() else {
+        return Err(wrong(value.span().start, "source: expected tables, each under a line [[source]]"));
+    };
+    let mut all: Vec<Settings> = Vec::new();
+    for table in tables.iter() {
+        let offset = table.span().start;
+        let DeValue::Table(fields) = table.get_ref() else {
+            return Err(wrong(offset, "source: expected a table under a line [[source]]"));
+        };
+        let settings = one(&mut Fields::new(fields, offset))?;
+        if all.iter().any(|other| other.name == settings.name) {
+            let what =
+                format!("source {:?}: name: {:?} is taken; each source has its own", settings.name, settings.name);
+            return Err(Wrong { offset, what });
+        }
+        all.push(settings);
+        if all.len() > SOURCES_MAX {
+            return Err(wrong(offset, &format!("source: a server has at most {SOURCES_MAX} sources")));
+        }
+    }
+    Ok(all)
+}
+
+fn one(fields: &mut Fields<'_>) -> Result<Settings, Wrong> {
+    const NAME: &str = "a name: [a-z0-9][a-z0-9._-]{0,62}";
+    let name = fields.needed("name", NAME)?;
+    if name.value.parse::<CpName>().is_err() {
+        return Err(fields.bad(&name, NAME));
+    }
+    fields.source = name.value.clone();
+    let kind = fields.needed("kind", &format!("one of {}", KINDS.join(", ")))?;
+    let control_plane = fields.needed("control_plane", NAME)?;
+    let control_plane = control_plane.value.parse().map_err(|_| fields.bad(&control_plane, NAME))?;
+    let (kind, interval_default_s) = match kind.value.as_str() {
+        "admin_api" => (admin_api(fields)?, 10),
+        "status" => (status(fields)?, 15),
+        _ => return Err(fields.bad(&kind, &format!("one of {}", KINDS.join(", ")))),
+    };
+    let settings = Settings {
+        name: name.value,
+        control_plane,
+        interval: fields.seconds("interval_s", INTERVAL_S, interval_default_s)?,
+        timeout: fields.seconds("timeout_s", TIMEOUT_S, TIMEOUT_DEFAULT_S)?,
+        access: access(fields)?,
+        kind,
+    };
+    fields.end()?;
+    Ok(settings)
+}
+
+fn admin_api(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
+    let expected = format!("1 to {URLS_MAX} addresses, as in [\"http://127.0.0.1:8001\"]");
+    let urls = fields.urls("urls", URLS_MAX, &expected)?;
+    if urls.is_empty() {
+        return Err(fields.missing("urls", &expected));
+    }
+    Ok(Kind::AdminApi { urls })
+}
+
+fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
+    let listed = format!("up to {TARGETS_MAX} addresses, as in [\"http://10.0.0.7:8007\"]");
+    let named =
+        format!("up to {NAMES_MAX} addresses with http and a port, as in [\"http://kong-status.kong.svc:8007\"]");
+    let targets = Targets {
+        listed: fields.urls("targets", TARGETS_MAX, &listed)?,
+        file_sd: fields.path("file_sd")?,
+        http_sd: fields.url("http_sd")?,
+        dns: fields.urls("dns", NAMES_MAX, &named)?,
+    };
+    // A certificate is checked against the name; an address that was looked up has lost it.
+    if let Some(url) = targets.dns.iter().find(|url| url.scheme() != "http") {
+        return Err(fields.bad(&Given { key: "dns", value: url.to_string(), offset: fields.offset }, &named));
+    }
+    if targets == Targets::default() {
+        return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns"));
+    }
+    Ok(Kind::Status(targets))
+}
+
+fn access(fields: &mut Fields<'_>) -> Result<Access, Wrong> {
+    let token_header = fields.text("token_header", "the name of a header, as in Kong-Admin-Token")?;
+    if let Some(header) = &token_header
+        && header.value.parse::<http::HeaderName>().is_err()
+    {
+        return Err(fields.bad(header, "the name of a header, as in Kong-Admin-Token"));
+    }
+    let token_env = fields.text("token_env", "the name of a variable")?;
+    let access = Access {
+        token_header: token_header.map(|given| given.value),
+        token_file: fields.path("token_file")?,
+        token_env: token_env.map(|given| given.value),
+        client_cert_file: fields.path("client_cert_file")?,
+        client_key_file: fields.path("client_key_file")?,
+        ca_file: fields.path("ca_file")?,
+    };
+    if access.token_file.is_some() && access.token_env.is_some() {
+        return Err(fields.missing("token_file", "token_file or token_env, not both"));
+    }
+    let has_token = access.token_file.is_some() || access.token_env.is_some();
+    if has_token != access.token_header.is_some() {
+        return Err(fields.missing("token_header", "token_header together with token_file or token_env"));
+    }
+    if access.client_cert_file.is_some() != access.client_key_file.is_some() {
+        return Err(fields.missing("client_key_file", "client_cert_file and client_key_file together"));
+    }
+    Ok(access)
+}
+
+/// A value with its key and place.
+struct Given {
+    key: &'static str,
+    value: String,
+    offset: usize,
+}
+
+/// The fields of one table that were not read yet.
+struct Fields<'a> {
+    left: Vec<(&'a str, &'a Spanned<DeValue<'a>>)>,
+    offset: usize,
+    source: String,
+}
+
+impl<'a> Fields<'a> {
+    fn new(table: &'a DeTable<'a>, offset: usize) -> Self {
+        let left = table.iter().map(|(key, value)| (key.get_ref().as_ref(), value)).collect();
+        Self { left, offset, source: "?".to_owned() }
+    }
+
+    fn take(&mut self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let place = self.left.iter().position(|(name, _)| *name == key)?;
+        Some(self.left.swap_remove(place).1)
+    }
+
+    fn wrong(&self, offset: usize, words: &str) -> Wrong {
+        Wrong { offset, what: format!("source {:?}: {words}", self.source) }
+    }
+
+    fn bad(&self, given: &Given, expected: &str) -> Wrong {
+        self.wrong(given.offset, &format!("{}: {:?} is not {expected}", given.key, given.value))
+    }
+
+    fn missing(&self, key: &str, expected: &str) -> Wrong {
+        self.wrong(self.offset, &format!("{key}: expected {expected}"))
+    }
+
+    fn text(&mut self, key: &'static str, expected: &str) -> Result<Option<Given>, Wrong> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let offset = value.span().start;
+        match value.get_ref() {
+            DeValue::String(text) if !text.is_empty() => Ok(Some(Given { key, value: text.to_string(), offset })),
+            DeValue::String(_) => Err(self.wrong(offset, &format!("{key}: \"\" is not {expected}"))),
+            other => Err(self.wrong(offset, &format!("{key}: expected {expected}, found {}", other.type_str()))),
+        }
+    }
+
+    fn needed(&mut self, key: &'static str, expected: &str) -> Result<Given, Wrong> {
+        self.text(key, expected)?.ok_or_else(|| self.missing(key, expected))
+    }
+
+    fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, Wrong> {
+        Ok(self.text(key, "a path")?.map(|given| PathBuf::from(given.value)))
+    }
+
+    fn url(&mut self, key: &'static str) -> Result<Option<Url>, Wrong> {
+        let expected = "an address, as in http://127.0.0.1:8001";
+        self.text(key, expected)?.map(|given| self.parsed(&given, expected)).transpose()
+    }
+
+    fn urls(&mut self, key: &'static str, most: usize, expected: &str) -> Result<Vec<Url>, Wrong> {
+        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+        let offset = value.span().start;
+        let DeValue::Array(elements) = value.get_ref() else {
+            let found = value.get_ref().type_str();
+            return Err(self.wrong(offset, &format!("{key}: expected {expected}, found {found}")));
+        };
+        if elements.is_empty() || elements.len() > most {
+            return Err(self.wrong(offset, &format!("{key}: expected {expected}, found {}", elements.len())));
+        }
+        let url = |element: &Spanned<DeValue<'_>>| match element.get_ref() {
+            DeValue::String(text) => {
+                self.parsed(&Given { key, value: text.to_string(), offset: element.span().start }, expected)
+            }
+            other => {
+                let words = format!("{key}: expected {expected}, found {}", other.type_str());
+                Err(self.wrong(element.span().start, &words))
+            }
+        };
+        elements.iter().map(url).collect()
+    }
+
+    fn parsed(&self, given: &Given, expected: &str) -> Result<Url, Wrong> {
+        let url = Url::parse(&given.value).map_err(|_| self.bad(given, expected))?;
+        // Not repeated: it may be a password.
+        if !url.username().is_empty() || url.password().is_some() {
+            let words = "an address without a user; use token_header with token_file or token_env";
+            return Err(self.wrong(given.offset, &format!("{}: expected {words}", given.key)));
+        }
+        let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none();
+        if fits { Ok(url) } else { Err(self.bad(given, expected)) }
+    }
+
+    fn seconds(&mut self, key: &'static str, (min, max): (i64, i64), default: i64) -> Result<Duration, Wrong> {
+        let Some(value) = self.take(key) else { return Ok(Duration::from_secs(default.unsigned_abs())) };
+        let offset = value.span().start;
+        let expected = format!("a whole number from {min} to {max}");
+        let DeValue::Integer(number) = value.get_ref() else {
+            let found = value.get_ref().type_str();
+            return Err(self.wrong(offset, &format!("{key}: expected {expected}, found {found}")));
+        };
+        let text = number.to_string();
+        match text.parse::<i64>() {
+            Ok(seconds) if (min..=max).contains(&seconds) => Ok(Duration::from_secs(seconds.unsigned_abs())),
+            _ => Err(self.wrong(offset, &format!("{key}: {text} is not {expected}"))),
+        }
+    }
+
+    fn end(&self) -> Result<(), Wrong> {
+        match self.left.first() {
+            None => Ok(()),
+            Some((key, value)) => {
+                let words = format!("{key}: there is no such setting of this kind of source");
+                Err(self.wrong(value.span().start, &words))
+            }
+        }
+    }
+}
