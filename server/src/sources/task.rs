@@ -246,6 +246,12 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::ingest::{Committed, Ingest};
+    use crate::sources::Sources;
+    use crate::sources::settings::{Access, Kind};
+    use futures::future::BoxFuture;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn a_pause_is_what_is_left_of_the_interval_and_doubles_after_a_panic() {
@@ -263,6 +269,54 @@ mod tests {
         check(10, 1, 5, 300_000);
         check(10, 1, 4_000_000, 300_000);
         check(3_600, 1, 1, 3_600_000);
+    }
+
+    /// Panics in its first run, and hears in all others.
+    struct Frail(Arc<AtomicU32>);
+
+    impl Collect for Frail {
+        fn run<'a>(&'a mut self, _: &'a Around) -> BoxFuture<'a, Round> {
+            async {
+                assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "out of paper");
+                Round { heard: true, targets: 1, answered: 1, ..Round::default() }
+            }
+            .boxed()
+        }
+
+        fn forget(&mut self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_panics_begins_anew() {
+        let (ingest, mut queue) = Ingest::queue();
+        let told = tokio::spawn(async move {
+            let submission = queue.recv().await.expect("a submission");
+            let _ = submission.done.send(Ok(Committed { sequence: 1 }));
+            submission.facts
+        });
+        let urls = vec!["http://cp:8001".parse().expect("an address")];
+        let settings = Settings {
+            name: "frail".to_owned(),
+            control_plane: "eu".parse().expect("a name"),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            access: Access::default(),
+            kind: Kind::AdminApi { urls },
+        };
+        let runs = Arc::<AtomicU32>::default();
+        let collector = move |_: &Settings| -> Box<dyn Collect> { Box::new(Frail(Arc::clone(&runs))) };
+        let closing = CancellationToken::new();
+        let sources = Sources::start_as(vec![settings], &ingest, &Clock::machine(), &closing, &collector);
+        sleep(Duration::from_secs(15)).await;
+        let state = sources.shown().remove(0).state;
+        assert_eq!((state.runs, state.restarts, state.health), (1, 1, Health::Blind));
+        assert_eq!(state.last_error.as_deref(), Some("a fault of ours: out of paper"));
+        sleep(Duration::from_secs(20)).await;
+        let state = sources.shown().remove(0).state;
+        assert_eq!((state.restarts, state.health), (1, Health::Up));
+        let facts = told.await.expect("facts");
+        assert!(matches!(facts[..], [Fact { what: What::Listening(Listening::Began { .. }), .. }]), "{facts:?}");
+        closing.cancel();
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod scenarios;
 mod shadow;
 mod simulate_rest;
 mod simulation;
+mod sources;
 mod store;
 mod stories;
 mod tap;
