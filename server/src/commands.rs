@@ -104,6 +104,9 @@ pub enum Ended {
 /// If the address cannot be listened on, or the store cannot be opened.
 pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<Ended> {
     let Config { listen, limits, database, policy, retention, sources, .. } = serve.config;
+    if serve.at.is_none() {
+        sources::can_ask(&sources).await.map_err(anyhow::Error::msg)?;
+    }
     let door = Entrance::build(listen).await?;
     let mut running = match serve.at {
         Some(at) => run::held(&database, at, policy, door.writer_closing.clone()).await,
@@ -111,7 +114,10 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
     }?;
     if serve.at.is_none() {
         let Parts { ingest, clock, .. } = &running.parts;
-        running.parts.sources = Sources::start(sources, ingest, clock, &door.closing);
+        let started = Sources::start(sources, ingest, clock, &door.closing);
+        let snapshot = running.snapshots.load_full();
+        started.forget_others(&snapshot, ingest, clock).await?;
+        running.parts.sources = started;
     }
     ready(door.address()?);
     door.open(running, serve.tokens, limits).await

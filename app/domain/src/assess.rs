@@ -81,7 +81,9 @@ impl SourceState {
 
     /// It ended: blind from here on, and not expected back.
     pub fn end(&mut self, at: Timestamp) {
-        self.blind_reason = crate::id::Line::from_outside("the recording ended");
+        if self.blind_reason.is_none() {
+            self.blind_reason = crate::id::Line::from_outside("its recording ended, or it is not set any more");
+        }
         self.ended = true;
         if self.blind_since().is_none() {
             self.blind_from(at);

@@ -13,7 +13,7 @@ use reqwest::Url;
 use tidemark_domain::fact::Fact;
 use tidemark_domain::id::CpName;
 
-use super::asking::{Answer, Asker, Requests, Trouble, said};
+use super::asking::{Answer, Asker, PAGE_MAX, Requests, Trouble, said};
 use super::settings::Settings;
 use super::task::LATE_AFTER;
 use super::{Around, Collect, Round};
@@ -145,7 +145,7 @@ async fn read_table(requests: &Requests, base: &Url, mut each: impl FnMut(PageRe
         if let Some(offset) = &offset {
             url.query_pairs_mut().append_pair("offset", offset);
         }
-        let answer = requests.get(&url).await?;
+        let answer = requests.get(&url, PAGE_MAX).await?;
         let seen = table(&answer)?;
         let next = seen.iter().find_map(|(_, fact)| match fact {
             Seen::TableRead { next, .. } => next.clone(),
@@ -207,7 +207,7 @@ fn endpoint(url: &Url) -> Arc<str> {
 /// Which process answers, in a sentence: `Kong 3.9.3 community, control_plane, database reachable`.
 async fn about(requests: &Requests, base: &Url) -> Result<String, Trouble> {
     let ask = async |path: &str| -> Result<Option<Seen>, Trouble> {
-        let answer = requests.get(&at(base, path)).await?;
+        let answer = requests.get(&at(base, path), PAGE_MAX).await?;
         let seen = exchange::answer(path, answer.status, answer.date_ms, &answer.json()?);
         Ok(seen.into_iter().next().map(|(_, fact)| fact))
     };

@@ -17,9 +17,12 @@ use super::secret::Secret;
 use super::settings::{Access, Settings};
 use crate::kong::{http_date, json};
 
-/// An answer that is longer is not read to its end: a page of 1,000 rows has one or two MiB, and the metrics of a node
-/// with thousands of routes about ten.
-pub const ANSWER_MAX: usize = 32 << 20;
+/// A page of the table of nodes that is longer is not read to its end: 1,000 rows have one or two MiB.
+pub const PAGE_MAX: usize = 32 << 20;
+/// The metrics of a node with thousands of routes have about ten MiB; of 32 nodes that are asked at once, half a GiB.
+pub const METRICS_MAX: usize = 16 << 20;
+/// All other answers, but `/` of an Admin API, which names every plugin with its schema's fields, are far shorter.
+pub const ANSWER_MAX: usize = 2 << 20;
 /// A file of credentials that is longer is none.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -204,11 +207,17 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Asks for a page, and reads the answer to its end.
+    /// The same without the token, for an address that it is not meant for.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        Self { token: None, ..self.clone() }
+    }
+
+    /// Asks for a page, and reads the answer to its end, if that comes before `most` bytes.
     ///
     /// # Errors
     /// If there is no answer, or none that ends within bounds. Statuses are no errors here.
-    pub async fn get(&self, url: &Url) -> Result<Answer, Trouble> {
+    pub async fn get(&self, url: &Url, most: usize) -> Result<Answer, Trouble> {
         let trouble = |error: reqwest::Error| self.trouble(error);
         let mut request = self.client.get(url.clone());
         if let Some((name, value)) = &self.token {
@@ -220,8 +229,8 @@ impl Requests {
         let date_ms = date.and_then(|value| value.to_str().ok()).and_then(http_date::parse);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(trouble)? {
-            if body.len() + chunk.len() > ANSWER_MAX {
-                return Err(Trouble::Refused(format!("the answer is longer than {} MiB", ANSWER_MAX >> 20)));
+            if body.len() + chunk.len() > most {
+                return Err(Trouble::Refused(format!("the answer is longer than {} MiB", most >> 20)));
             }
             body.extend_from_slice(&chunk);
         }

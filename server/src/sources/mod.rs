@@ -35,15 +35,16 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tidemark_domain::fact::{Fact, Source};
+use tidemark_domain::fact::{Fact, Listening, Source, What};
 use tidemark_domain::id::CpName;
 use tidemark_domain::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::asking::Trouble;
 use self::settings::{Kind, Settings};
+use crate::board::Snapshot;
 use crate::clock::{Clock, stopwatch};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, SubmitError};
 
 /// Endpoints of which it is remembered when they answered.
 const ANSWERED_MAX: usize = 65_536;
@@ -185,6 +186,38 @@ impl Sources {
         Self(entries)
     }
 
+    /// Says of sources that the settings named once, and name no more, that they are not expected to be heard again: so
+    /// their silence is no alarm.
+    ///
+    /// # Errors
+    /// If the facts cannot be stored.
+    pub async fn forget_others(&self, snapshot: &Snapshot, ingest: &Ingest, clock: &Clock) -> Result<(), SubmitError> {
+        let now = clock.now();
+        let is_set = |control_plane: &CpName, source: Source| {
+            let same = |entry: &Arc<Entry>| {
+                entry.settings.control_plane == *control_plane && entry.settings.kind.source() == source
+            };
+            self.0.iter().any(same)
+        };
+        let known = snapshot.control_planes.iter().flat_map(|of| of.sources.iter().map(|state| (&of.name, state)));
+        let gone = known.filter(|(name, state)| {
+            let is_ours = matches!(state.source, Source::AdminApi | Source::Status);
+            is_ours && !state.ended && !is_set(name, state.source)
+        });
+        let ended = gone.map(|(name, state)| Fact {
+            at: now,
+            recorded_at: now,
+            control_plane: name.clone(),
+            source: state.source,
+            what: What::Listening(Listening::Ended),
+        });
+        let facts: Vec<Fact> = ended.collect();
+        if facts.is_empty() {
+            return Ok(());
+        }
+        ingest.submit(facts, None).await.map(|_| ())
+    }
+
     /// Each with what it did so far, in the order of the file.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
@@ -201,6 +234,18 @@ impl Sources {
         };
         self.0.iter().map(shown).collect()
     }
+}
+
+/// Whether the credentials of these sources can be used, before anything starts.
+///
+/// # Errors
+/// In words, with the source and the key; never with what is in a file.
+pub async fn can_ask(all: &[Settings]) -> Result<(), String> {
+    for settings in all {
+        let ready = asking::Asker::new(settings).ready().await;
+        ready.map_err(|trouble| format!("source {:?}: {trouble}", settings.name))?;
+    }
+    Ok(())
 }
 
 /// What a source does in a run.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::admin_api::{at, shown};
-use super::asking::{Asker, Requests, Trouble, said};
+use super::asking::{ANSWER_MAX, Asker, METRICS_MAX, Requests, Trouble, said};
 use super::settings::{Settings, Targets};
 use super::targets::Finder;
 use super::task::fraction;
@@ -148,14 +148,14 @@ async fn look_into(requests: &Requests, target: &Url, clock: &Clock, seen: &mut 
             seen.push(Observed { at_ms, place: Place::Endpoint(Arc::clone(&endpoint)), node, fact });
         }
     };
-    let metrics = requests.get(&at(target, "/metrics")).await?;
+    let metrics = requests.get(&at(target, "/metrics"), METRICS_MAX).await?;
     if metrics.status != 200 {
         return Err(refused("/metrics", said(metrics.status, None)));
     }
     let text = String::from_utf8(metrics.body).map_err(|_| refused("/metrics", "the answer is not UTF-8".into()))?;
     take(exchange::answer("/metrics", 200, metrics.date_ms, &Value::String(text)));
     for path in ["/status", "/status/ready"] {
-        let answer = requests.get(&at(target, path)).await?;
+        let answer = requests.get(&at(target, path), ANSWER_MAX).await?;
         // Kong before 3.3 does not know it.
         if path == "/status/ready" && answer.status == 404 {
             continue;

@@ -8,7 +8,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::admin_api::shown;
-use super::asking::{ANSWER_MAX, Requests, Trouble, said};
+use super::asking::{PAGE_MAX, Requests, Trouble, said};
 use super::settings::{TARGETS_MAX, Targets};
 use crate::kong::json;
 
@@ -59,16 +59,17 @@ fn keep(known: &mut Vec<Url>, found: Result<Vec<Url>, Trouble>, troubles: &mut V
 async fn of_file(path: &Path) -> Result<Vec<Url>, Trouble> {
     let bad = |why: String| Trouble::Ours(format!("file_sd: {}: {why}", path.display()));
     let length = tokio::fs::metadata(path).await.map_err(|error| bad(error.to_string()))?.len();
-    if length > ANSWER_MAX as u64 {
-        return Err(bad(format!("longer than {} MiB", ANSWER_MAX >> 20)));
+    if length > PAGE_MAX as u64 {
+        return Err(bad(format!("longer than {} MiB", PAGE_MAX >> 20)));
     }
     let text = tokio::fs::read(path).await.map_err(|error| bad(error.to_string()))?;
     groups(&text).map_err(bad)
 }
 
+/// The token is for data planes; whoever lists them does not get it.
 async fn of_service(requests: &Requests, url: &Url) -> Result<Vec<Url>, Trouble> {
     let bad = |why: String| Trouble::Refused(format!("http_sd: {}: {why}", shown(url)));
-    let answer = requests.get(url).await.map_err(|trouble| match trouble {
+    let answer = requests.without_token().get(url, PAGE_MAX).await.map_err(|trouble| match trouble {
         Trouble::Ours(why) => Trouble::Ours(format!("http_sd: {} {why}", shown(url))),
         Trouble::Silent(why) | Trouble::Refused(why) => bad(why),
     })?;

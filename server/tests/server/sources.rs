@@ -35,6 +35,7 @@ use tidemark_server::sources::Sources;
 use tidemark_server::sources::check::check;
 use tidemark_server::sources::settings::{Access, Kind, Settings, Targets};
 use tidemark_server::{run, service};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -127,16 +128,22 @@ struct Server {
     address: SocketAddr,
     closing: CancellationToken,
     task: JoinHandle<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
     async fn start(sources: Vec<Settings>, clock: Clock) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), sources, clock).await
+    }
+
+    async fn start_in(folder: TempDir, sources: Vec<Settings>, clock: Clock) -> Self {
         let closing = CancellationToken::new();
         let database = folder.path().join("tidemark.db");
         let mut running = run::live(&database, clock, Policy::default(), closing.clone()).await.unwrap();
-        running.parts.sources = Sources::start(sources, &running.parts.ingest, &running.parts.clock, &closing);
+        let sources = Sources::start(sources, &running.parts.ingest, &running.parts.clock, &closing);
+        let snapshot = running.snapshots.load_full();
+        sources.forget_others(&snapshot, &running.parts.ingest, &running.parts.clock).await.unwrap();
+        running.parts.sources = sources;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closed = closing.clone();
@@ -146,12 +153,19 @@ impl Server {
             running.writer.unwrap().await.unwrap();
             running.store.close().await.unwrap();
         });
-        Self { address, closing, task, _folder: folder }
+        Self { address, closing, task, folder }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> TempDir {
         self.closing.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
+        self.folder
+    }
+
+    async fn notices(&self) -> Vec<String> {
+        let fleet = self.get("/api/v1/fleet").await;
+        let notices = fleet["notices"].as_array().cloned().unwrap_or_default();
+        notices.iter().filter_map(|notice| notice["kind"].as_str().map(str::to_owned)).collect()
     }
 
     async fn text(&self, path: &str) -> String {
@@ -412,21 +426,104 @@ async fn a_control_plane_that_refuses_while_others_answer_is_down() {
     let server = Server::start(vec![admin_api(&admin.url()), status(&[plane.url()])], clock.clone()).await;
     server.until("state:current", 3).await;
     drop(admin);
-    let kinds = async || -> Vec<String> {
-        let fleet = server.get("/api/v1/fleet").await;
-        let notices = fleet["notices"].as_array().cloned().unwrap_or_default();
-        notices.iter().filter_map(|notice| notice["kind"].as_str().map(str::to_owned)).collect()
-    };
     let began = Instant::now();
-    while !kinds().await.contains(&"control_plane_down".to_owned()) {
-        assert!(began.elapsed() < SOON, "{:?}", kinds().await);
+    while !server.notices().await.contains(&"control_plane_down".to_owned()) {
+        assert!(began.elapsed() < SOON, "{:?}", server.notices().await);
         sleep(Duration::from_millis(20)).await;
     }
     server.until("state:unobserved", 2).await;
     let _admin = Stand::start_at(api.router(), address).await;
     server.until("state:unobserved", 0).await;
-    assert!(!kinds().await.contains(&"control_plane_down".to_owned()));
+    assert!(!server.notices().await.contains(&"control_plane_down".to_owned()));
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_holds_nothing_against_nodes_that_nobody_shows_yet() {
+    let clock = clock();
+    let api = Moody::new(&clock);
+    let admin = Stand::start(api.router()).await;
+    let server = Server::start(vec![admin_api(&admin.url())], clock.clone()).await;
+    server.until("state:current", 2).await;
+    let folder = server.stop().await;
+
+    api.be(Mood::Fault);
+    // Ten minutes.
+    sleep(Duration::from_secs(600 / u64::from(SPEED))).await;
+    let server = Server::start_in(folder, vec![admin_api(&admin.url())], clock.clone()).await;
+    for _ in 0..50 {
+        assert_eq!(server.count("state:unobserved").await, 2, "{:#}", server.nodes("").await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    api.be(Mood::Well);
+    server.until("state:current -state:unobserved", 2).await;
+    let folder = server.stop().await;
+
+    // The source is taken out of the settings: its silence is no alarm.
+    let server = Server::start_in(folder, Vec::new(), clock).await;
+    server.until("state:unobserved", 2).await;
+    assert_eq!(server.notices().await, Vec::<String>::new());
+    server.stop().await;
+}
+
+/// A control plane's Admin API behind TLS, which asks for certificates of one authority.
+async fn behind_tls(tls: ControlPlaneTls) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let Ok((mut stream, _)) = tls.accept(stream, Clock::machine().now()).await else { return };
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let body = r#"{"data": [], "next": null}"#;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_shown_and_checked_and_a_replaced_file_is_used_without_a_restart() {
+    let now = Clock::machine().now();
+    let (authority, stranger) = (Throwaway::authority(now).unwrap(), Throwaway::authority(now).unwrap());
+    let server = authority.issue("localhost", true).unwrap().loaded().unwrap();
+    let trusted = authority.loaded().unwrap();
+    let address = behind_tls(ControlPlaneTls::pki(&server, &trusted, TlsVersions::Both).unwrap()).await;
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let good = authority.issue("tidemark", false).unwrap();
+    let bad = stranger.issue("tidemark", false).unwrap();
+    let access = Access {
+        ca_file: file("ca.pem", &authority.certificate()),
+        client_cert_file: file("client.crt", &bad.certificate),
+        client_key_file: file("client.key", &bad.key),
+        ..Access::default()
+    };
+    let source = Settings { access, ..admin_api(&format!("https://localhost:{}", address.port())) };
+    assert!(!check(&source).await.works(), "of another authority");
+    let anonymous = Access { client_cert_file: None, client_key_file: None, ..source.access.clone() };
+    assert!(!check(&Settings { access: anonymous, ..source.clone() }).await.works(), "without one");
+
+    let tidemark = Server::start(vec![source.clone()], Clock::machine()).await;
+    tidemark.source_until("errors", |errors| errors.as_u64() > Some(0)).await;
+    file("client.crt", &good.certificate);
+    file("client.key", &good.key);
+    tidemark.source_until("state", |state| state == "up").await;
+    tidemark.stop().await;
+
+    let distrusting = Access { ca_file: file("ca.pem", &stranger.certificate()), ..source.access.clone() };
+    let found = check(&Settings { access: distrusting, ..source }).await;
+    assert!(!found.works(), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -835,6 +932,8 @@ async fn a_check_says_line_by_line_what_works() {
         },
         ..status(&[plane.url()])
     };
+    let refusal = tidemark_server::sources::can_ask(std::slice::from_ref(&without)).await.unwrap_err();
+    assert!(refusal.starts_with("source \"eu-nodes\": token_file: /nowhere/token cannot be read"), "{refusal}");
     let found = check(&without).await;
     assert!(!found.works() && found.lines[0].1.starts_with("token_file: /nowhere/token cannot be read"), "{found:?}");
 }
