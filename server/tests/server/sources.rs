@@ -475,7 +475,10 @@ async fn behind_tls(tls: ControlPlaneTls) -> SocketAddr {
             let (stream, _) = listener.accept().await.unwrap();
             let tls = tls.clone();
             tokio::spawn(async move {
-                let Ok((mut stream, _)) = tls.accept(stream, Clock::machine().now()).await else { return };
+                let Ok((mut stream, peer)) = tls.accept(stream, Clock::machine().now()).await else { return };
+                if peer.refused.is_some() {
+                    return;
+                }
                 let mut request = [0; 4_096];
                 let _ = stream.read(&mut request).await;
                 let body = r#"{"data": [], "next": null}"#;
