@@ -9,6 +9,7 @@ import { DESKTOP, PHONE, hydrated, startBrowser } from "../lib/browser.mjs";
 import { startServer } from "../lib/server.mjs";
 
 const TROUBLES = join(import.meta.dirname, "troubles.toml");
+const SOURCES = join(import.meta.dirname, "sources.toml");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 // A demo of a story of its own: nodes in every kind of trouble, and a ledger for each control plane.
@@ -38,7 +39,7 @@ before(async () => {
   [browser, fleet, empty] = await Promise.all([
     startBrowser(),
     startServer({ command: "demo", arguments_: ["--scenario", TROUBLES, "--speed", "10"] }),
-    startServer(),
+    startServer({ arguments_: ["--config", SOURCES] }),
   ]);
   await told(fleet);
 });
@@ -94,6 +95,9 @@ for (const [name, path] of Object.entries(FLEET)) {
 }
 
 test("axe finds nothing: an overview without nodes", () => check(`${empty.url}/`));
+
+test("axe finds nothing: operations", () => check(`${empty.url}/operations`, { lives: false }));
+test("axe finds nothing: operations without a source", () => check(`${fleet.url}/operations`, { lives: false }));
 
 test("axe finds what is there to be found", async () => {
   const { page } = await browser.visit(`${empty.url}/`);
