@@ -156,7 +156,7 @@ async fn look_into(requests: &Requests, target: &Url, clock: &Clock, seen: &mut 
     take(exchange::answer("/metrics", 200, metrics.date_ms, &Value::String(text)));
     for path in ["/status", "/status/ready"] {
         let answer = requests.get(&at(target, path), ANSWER_MAX).await?;
-        // Kong before 3.3 does not know it.
+        // Older Kongs do not have it.
         if path == "/status/ready" && answer.status == 404 {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Sources that go and ask, against control planes and data planes on 127.0.0.1 and a real server behind its listener.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -710,6 +710,97 @@ async fn replayed(answers: Vec<Recorded>) -> Vec<Fact> {
     writing.abort();
     let facts = std::mem::take(&mut *facts.lock().unwrap());
     assert!(matches!(facts[0].what, What::Listening(Listening::Began { interval_ms: 30_000 })), "{:?}", facts[0]);
+    facts
+}
+
+/// What a data plane answered at one moment: status and body, by path.
+type Moment = BTreeMap<String, (u16, String)>;
+
+/// The moments of each data plane in a recording, in the order of time.
+fn moments(file: &Path) -> BTreeMap<String, Vec<(Moment, Vec<Line>)>> {
+    let mut by_endpoint: BTreeMap<String, Vec<(String, Moment, Vec<Line>)>> = BTreeMap::new();
+    for text in std::fs::read_to_string(file).unwrap().lines() {
+        let record: Value = serde_json::from_str(text).unwrap();
+        let url = record["request"]["url"].as_str().unwrap_or_default();
+        let (Ok(url), Some(status)) = (reqwest::Url::parse(url), record["status"].as_u64()) else { continue };
+        if !["/metrics", "/status", "/status/ready"].contains(&url.path()) || record["request"]["method"] != "GET" {
+            continue;
+        }
+        let label = record["label"].as_str().unwrap_or_default();
+        let all = by_endpoint.entry(url.origin().ascii_serialization()).or_default();
+        if all.last().is_none_or(|(of, moment, _)| of != label || moment.contains_key(url.path())) {
+            all.push((label.to_owned(), Moment::new(), Vec::new()));
+        }
+        let body = record["body"].as_str().map_or_else(|| record["body"].to_string(), str::to_owned);
+        let (_, moment, lines) = all.last_mut().unwrap();
+        moment.insert(url.path().to_owned(), (u16::try_from(status).unwrap(), body));
+        lines.push(recognize::line(text).unwrap());
+    }
+    let whole = |(_, moment, lines): (String, Moment, Vec<Line>)| (moment.len() == 3).then_some((moment, lines));
+    let whole = |(endpoint, all): (String, Vec<_>)| (endpoint, all.into_iter().filter_map(whole).collect());
+    by_endpoint.into_iter().map(whole).collect()
+}
+
+/// What reports say, without their times.
+fn said(facts: impl IntoIterator<Item = Fact>) -> BTreeSet<String> {
+    let report = |fact: Fact| match fact.what {
+        What::Report(report) if fact.source == Source::Status => Some(format!("{report:?}")),
+        _ => None,
+    };
+    facts.into_iter().filter_map(report).collect()
+}
+
+#[tokio::test]
+async fn recorded_data_planes_through_sockets_say_what_import_reads_in_them() {
+    let Some(captures) = captures() else { return };
+    let mut compared = 0;
+    for folder in ["kong-3.4.2-v1", "kong-3.9.3-v1", "kong-3.9.3-v2-incremental-sync", "kong-3.10.0-dev-v2-rpc-sync"] {
+        for (endpoint, moments) in moments(&captures.join(folder).join("admin-api.jsonl")) {
+            for (moment, mut lines) in moments {
+                // As the scraper asks.
+                lines.sort_by_key(
+                    |line| !matches!(line, Line::Exchange(exchange) if format!("{exchange:?}").contains("/metrics")),
+                );
+                let mut assembler = Assembler::new("eu".parse().unwrap());
+                let seen = lines.iter().flat_map(|line| match line {
+                    Line::Exchange(exchange) => exchange.facts(),
+                    _ => Vec::new(),
+                });
+                let expected = said(seen.flat_map(|observed| assembler.take(&observed)));
+                assert_eq!(said(scraped(moment).await), expected, "{endpoint} of {folder}");
+                compared += expected.len();
+            }
+        }
+    }
+    assert!(compared > 20, "{compared} reports were compared");
+}
+
+/// The facts of a scraper whose one target answers so.
+async fn scraped(moment: Moment) -> Vec<Fact> {
+    let moment = Arc::new(moment);
+    let target = Stand::start(Router::new().fallback(move |request: Request| {
+        let (status, body) = moment[request.uri().path()].clone();
+        async move { (StatusCode::from_u16(status).unwrap(), body) }
+    }))
+    .await;
+    let (ingest, mut queue) = Ingest::queue();
+    let closing = CancellationToken::new();
+    let source = Settings { interval: Duration::from_millis(10), ..status(&[target.url()]) };
+    let _sources = Sources::start(vec![source], &ingest, &Clock::machine(), &closing);
+    // A control plane answers too, and tells nothing: nobody hears it then.
+    let facts = timeout(Duration::from_secs(1), async {
+        let mut facts = Vec::new();
+        while let Some(submission) = queue.recv().await {
+            facts.extend(submission.facts);
+            let _ = submission.done.send(Ok(Committed { sequence: 1 }));
+            if facts.iter().any(|fact| matches!(fact.what, What::Report(_))) {
+                break;
+            }
+        }
+        facts
+    });
+    let facts = facts.await.unwrap_or_default();
+    closing.cancel();
     facts
 }
 
