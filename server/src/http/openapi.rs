@@ -254,7 +254,7 @@ pub(super) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-widt
 color:#1c2530;background:#fff}code,pre{font:13px/1.5 ui-monospace,monospace}h2{margin-top:2.5rem}\
 article{border-top:1px solid #c8d0d9;padding:.5rem 0 1rem}h3{margin:.5rem 0}table{border-collapse:collapse;\
 margin:.5rem 0;width:100%}th,td{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0}th{font-weight:600}\
-caption{text-align:left;font-weight:600}.wide{overflow-x:auto}pre{overflow-x:auto;padding:.6rem;border:1px solid #c8d0d9}a{color:#0b5cad}\
+caption{text-align:left;font-weight:600}.wide{overflow-x:auto}th small{display:block;font-weight:400}pre{overflow-x:auto;padding:.6rem;border:1px solid #c8d0d9}a{color:#0b5cad}\
 @media(prefers-color-scheme:dark){body{color:#dfe6ee;background:#11171e}article,pre{border-color:#39434e}\
 a{color:#7db8f5}}";
 

@@ -157,7 +157,7 @@ fn row_of(html: &mut String, shown: &Shown, now: Timestamp) {
         None => "none".to_owned(),
     };
     let about = state.about.as_deref().filter(|about| !about.is_empty());
-    let about = about.map_or(String::new(), |about| format!("<br>{}", escaped(about)));
+    let about = about.map_or(String::new(), |about| format!("<small>{}</small>", escaped(about)));
     let errors = match state.restarts {
         0 => state.errors.to_string(),
         restarts => format!("{}, {restarts} restarts", state.errors),

@@ -26,6 +26,8 @@ const INTERVAL_S: (i64, i64) = (1, 3_600);
 /// Seconds that one target may take.
 const TIMEOUT_S: (i64, i64) = (1, 60);
 const TIMEOUT_DEFAULT_S: i64 = 5;
+/// A node of Kong's tells its control plane twice a minute what it runs.
+const REPORTS_EVERY: Duration = Duration::from_secs(30);
 /// The kinds, as a table names them.
 const KINDS: [&str; 2] = ["admin_api", "status"];
 
@@ -106,12 +108,17 @@ impl Kind {
 }
 
 impl Settings {
-    /// The pace at which its nodes are expected to be heard, in milliseconds. Kong's nodes report twice a minute; a
-    /// run that fails makes a gap of two intervals, which must not be taken for silence (late is 1.5 of this).
+    /// The pace at which its nodes are expected to be heard, in milliseconds; late is 1.5 of it, and three intervals
+    /// without a success must not look like that before they are told as blindness. A row of the Admin API may be 30
+    /// seconds old when it is read, as Kong's nodes report twice a minute; a Status API answers for the moment.
     #[must_use]
     pub fn pace_ms(&self) -> u32 {
-        let two = u32::try_from(self.interval.as_millis()).unwrap_or(u32::MAX).saturating_mul(2);
-        two.max(30_000)
+        let (interval, timeout) = (self.interval, self.timeout);
+        let pace = match &self.kind {
+            Kind::AdminApi { .. } => REPORTS_EVERY + interval.max(timeout),
+            Kind::Status(_) => (2 * interval + timeout).max(REPORTS_EVERY),
+        };
+        u32::try_from(pace.as_millis()).unwrap_or(u32::MAX)
     }
 
     /// The table as `tidemark config` prints it.

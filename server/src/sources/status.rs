@@ -28,6 +28,8 @@ use crate::kong::facts::{Fact as Seen, Observed, Place, Readiness};
 const AT_ONCE: usize = 32;
 /// Targets are spread over this at most.
 const SPREAD_MAX: Duration = Duration::from_secs(5);
+/// A run ends after so many intervals, whoever was asked by then.
+const TOO_LONG_AFTER: u32 = 2;
 /// Targets that `check-source` asks.
 const CHECKED_MAX: usize = 10;
 
@@ -75,7 +77,10 @@ impl Scraper {
             wrong(&mut round, "there are no targets".to_owned());
             return Round { is_ours: true, ..round };
         }
-        for look in self.look_at_all(&requests, targets, &around.clock).await {
+        let targets_count = targets.len();
+        let looks = self.look_at_all(&requests, targets, &around.clock).await;
+        let looked = looks.len();
+        for look in looks {
             let name: Arc<str> = shown(&look.target).into();
             let left_out = self.assembler.left_out();
             if !look.seen.is_empty() {
@@ -95,9 +100,17 @@ impl Scraper {
                 wrong(&mut round, format!("{name} does not say which node it is: is it a data plane?"));
             }
         }
-        round.heard = round.answered > 0;
+        let left = targets_count.saturating_sub(looked);
+        if left > 0 {
+            // Whoever was not asked would look silent: so this was no hearing at all.
+            wrong(
+                &mut round,
+                format!("{left} targets could not be asked in time: interval_s is too short for so many"),
+            );
+        }
+        round.heard = round.answered > 0 && left == 0;
         // Many that fail at once have us in common.
-        round.is_ours = !round.heard && (all_ours || round.targets > 1);
+        round.is_ours = round.answered == 0 && (all_ours || round.targets > 1);
         round
     }
 
@@ -111,7 +124,9 @@ impl Scraper {
             sleep(after.saturating_sub(began.elapsed())).await;
             look(requests, target, clock, self.settings.timeout).await
         });
-        let mut looks: Vec<Look> = looks.buffer_unordered(AT_ONCE).collect().await;
+        let enough = sleep(TOO_LONG_AFTER * self.settings.interval.max(self.settings.timeout));
+        let looks = looks.buffer_unordered(AT_ONCE).take_until(enough);
+        let mut looks: Vec<Look> = looks.collect().await;
         // Facts are told in the order of time.
         looks.sort_by_key(|look| look.seen.first().map(|observed| observed.at_ms));
         looks

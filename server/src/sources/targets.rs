@@ -121,6 +121,15 @@ fn groups(text: &[u8]) -> Result<Vec<Url>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_list_is_too_strange(text in r#"[\[\]{}",:a-z0-9_ \\-]{0,80}"#, bytes: Vec<u8>) {
+            _ = groups(text.as_bytes());
+            _ = groups(&bytes);
+        }
+    }
 
     #[track_caller]
     fn check(text: &str, expected: Result<&[&str], &str>) {

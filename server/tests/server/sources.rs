@@ -29,6 +29,7 @@ use tidemark_server::simulate::wire::control_plane;
 use tidemark_server::simulate::wire::data_plane::{Conduct, Dialler, Surroundings};
 use tidemark_server::simulate::wire::node::Node;
 use tidemark_server::simulate::wire::pace::Pace;
+use tidemark_server::simulate::wire::records::{AdminApi, Records, Row};
 use tidemark_server::simulate::wire::table::Table;
 use tidemark_server::simulate::wire::websocket::Room;
 use tidemark_server::sources::Sources;
@@ -593,6 +594,80 @@ async fn who_does_not_say_which_node_it_is_tells_nothing() {
     server.stop().await;
 }
 
+/// What a source tells in the runs after which it has told of so many nodes; each submission by itself.
+async fn told(source: Settings, clock: &Clock, nodes: usize) -> Vec<Vec<Fact>> {
+    let (ingest, mut queue) = Ingest::queue();
+    let closing = CancellationToken::new();
+    let _sources = Sources::start(vec![source], &ingest, clock, &closing);
+    let mut told: Vec<Vec<Fact>> = Vec::new();
+    let is_report = |fact: &&Fact| matches!(fact.what, What::Report(_));
+    while told.iter().flatten().filter(is_report).count() < nodes {
+        let submission = timeout(SOON, queue.recv()).await.expect("more is told").unwrap();
+        told.push(submission.facts);
+        let _ = submission.done.send(Ok(Committed { sequence: 1 }));
+    }
+    closing.cancel();
+    told
+}
+
+#[tokio::test]
+async fn a_large_table_is_read_page_by_page_and_told_in_parts() {
+    const NODES: usize = 12_001;
+    let clock = Clock::by_hand(Timestamp::parse(START).unwrap());
+    let records = Arc::<Records>::default();
+    for number in 0..NODES {
+        let row = Row {
+            hostname: format!("edge-{number}"),
+            ip: [10, 0, 0, 1].into(),
+            gateway_version: "3.9.3".into(),
+            hash: HASH.parse().unwrap(),
+            sync_status: "normal",
+            last_seen: clock.now(),
+            labels: BTreeMap::new(),
+            certificate_expires: None,
+            capabilities: Vec::new(),
+        };
+        records.upsert(&format!("node-{number:05}"), row);
+    }
+    let api = AdminApi { records, clock: clock.clone(), node_id: "cp".into(), gateway_version: "3.9.3".into() };
+    let admin = Stand::start(api.router()).await;
+    let found = check(&admin_api(&admin.url())).await;
+    assert!(found.lines[0].1.contains("12001 rows"), "{found:?}");
+    let told = told(admin_api(&admin.url()), &clock, NODES).await;
+    let sizes: Vec<usize> = told.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [1, 10_000, 2_001], "the beginning, and the rows in two parts");
+}
+
+#[tokio::test]
+async fn more_targets_than_time_is_no_hearing() {
+    // Nobody answers at all but one, and each of the others takes its time.
+    let clock = Clock::machine();
+    let silent = Stand::start(Router::new().fallback(|| std::future::pending::<()>())).await;
+    let plane = Stand::start(Plane::new("n1", HASH, true).router()).await;
+    let mut urls: Vec<String> = (0..200).map(|number| format!("{}/{number}", silent.url())).collect();
+    urls.push(plane.url());
+    let (ingest, mut queue) = Ingest::queue();
+    let closing = CancellationToken::new();
+    let source =
+        Settings { timeout: Duration::from_millis(200), interval: Duration::from_millis(200), ..status(&urls) };
+    let sources = Sources::start(vec![source], &ingest, &clock, &closing);
+    let writing = tokio::spawn(async move {
+        while let Some(submission) = queue.recv().await {
+            assert!(!submission.facts.iter().any(|fact| matches!(fact.what, What::Listening(_))));
+            let _ = submission.done.send(Ok(Committed { sequence: 1 }));
+        }
+    });
+    let began = Instant::now();
+    while sources.shown()[0].state.runs < 3 {
+        assert!(began.elapsed() < SOON);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(sources.shown()[0].state.health.word(), "blind");
+    closing.cancel();
+    assert!(!writing.is_finished());
+    writing.abort();
+}
+
 /// One recorded answer of an Admin API.
 struct Recorded {
     at_ms: i64,
@@ -709,7 +784,7 @@ async fn replayed(answers: Vec<Recorded>) -> Vec<Fact> {
     closing.cancel();
     writing.abort();
     let facts = std::mem::take(&mut *facts.lock().unwrap());
-    assert!(matches!(facts[0].what, What::Listening(Listening::Began { interval_ms: 30_000 })), "{:?}", facts[0]);
+    assert!(matches!(facts[0].what, What::Listening(Listening::Began { interval_ms: 31_000 })), "{:?}", facts[0]);
     facts
 }
 
