@@ -114,10 +114,8 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
     }?;
     if serve.at.is_none() {
         let Parts { ingest, clock, .. } = &running.parts;
-        let started = Sources::start(sources, ingest, clock, &door.closing);
-        let snapshot = running.snapshots.load_full();
-        started.forget_others(&snapshot, ingest, clock).await?;
-        running.parts.sources = started;
+        sources::take_over(&sources, &running.snapshots.load_full(), ingest, clock).await?;
+        running.parts.sources = Sources::start(sources, ingest, clock, &door.closing);
     }
     ready(door.address()?);
     door.open(running, serve.tokens, limits).await

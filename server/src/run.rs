@@ -170,8 +170,8 @@ async fn moment(store: &Store, at: HeldAt) -> Result<Timestamp, RunError> {
     }
 }
 
-/// For each control plane that is watched: blind since the service was last alive; listening from now on to what is
-/// pushed, to a tap once it is heard (it tells what it saw in the meantime), and to whom we ask once they answer.
+/// For each control plane that others tell us of: blind since the service was last alive; listening from now on to what is
+/// pushed, and to a tap once it is heard: it tells what it saw in the meantime.
 fn heard_again(
     fleet: &tidemark_domain::fleet::Fleet,
     alive_at: Option<Timestamp>,
@@ -180,11 +180,7 @@ fn heard_again(
 ) -> Vec<Fact> {
     let mut facts = Vec::new();
     for control_plane in fleet.control_planes() {
-        let lives = |source| match source {
-            Source::Push | Source::Tap | Source::Shadow | Source::Status | Source::AdminApi | Source::Konnect => true,
-            Source::AccessLog | Source::Import => false,
-        };
-        let told = |state: &&SourceState| lives(state.source) && !state.ended;
+        let told = |state: &&SourceState| matches!(state.source, Source::Push | Source::Tap) && !state.ended;
         for state in control_plane.sources.iter().filter(told) {
             let fact = |at, listening| Fact {
                 at,

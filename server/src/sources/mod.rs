@@ -35,8 +35,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tidemark_domain::assess::SourceState;
 use tidemark_domain::fact::{Fact, Listening, Source, What};
-use tidemark_domain::id::CpName;
+use tidemark_domain::id::{CpName, Line};
 use tidemark_domain::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -186,38 +187,6 @@ impl Sources {
         Self(entries)
     }
 
-    /// Says of sources that the settings named once, and name no more, that they are not expected to be heard again: so
-    /// their silence is no alarm.
-    ///
-    /// # Errors
-    /// If the facts cannot be stored.
-    pub async fn forget_others(&self, snapshot: &Snapshot, ingest: &Ingest, clock: &Clock) -> Result<(), SubmitError> {
-        let now = clock.now();
-        let is_set = |control_plane: &CpName, source: Source| {
-            let same = |entry: &Arc<Entry>| {
-                entry.settings.control_plane == *control_plane && entry.settings.kind.source() == source
-            };
-            self.0.iter().any(same)
-        };
-        let known = snapshot.control_planes.iter().flat_map(|of| of.sources.iter().map(|state| (&of.name, state)));
-        let gone = known.filter(|(name, state)| {
-            let is_ours = matches!(state.source, Source::AdminApi | Source::Status);
-            is_ours && !state.ended && !is_set(name, state.source)
-        });
-        let ended = gone.map(|(name, state)| Fact {
-            at: now,
-            recorded_at: now,
-            control_plane: name.clone(),
-            source: state.source,
-            what: What::Listening(Listening::Ended),
-        });
-        let facts: Vec<Fact> = ended.collect();
-        if facts.is_empty() {
-            return Ok(());
-        }
-        ingest.submit(facts, None).await.map(|_| ())
-    }
-
     /// Each with what it did so far, in the order of the file.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
@@ -234,6 +203,46 @@ impl Sources {
         };
         self.0.iter().map(shown).collect()
     }
+}
+
+/// What was so while this process did not run, told before its sources start: who asked then hears nobody until the
+/// first answer comes. Sources that the settings name no more are not expected to be heard again, so that their silence
+/// is no alarm.
+///
+/// # Errors
+/// If the facts cannot be stored.
+pub async fn take_over(
+    all: &[Settings],
+    snapshot: &Snapshot,
+    ingest: &Ingest,
+    clock: &Clock,
+) -> Result<(), SubmitError> {
+    let now = clock.now();
+    let is_set = |control_plane: &CpName, source: Source| {
+        all.iter().any(|one| one.control_plane == *control_plane && one.kind.source() == source)
+    };
+    let mut facts = Vec::new();
+    for of in &snapshot.control_planes {
+        let asking = |state: &&SourceState| matches!(state.source, Source::AdminApi | Source::Status) && !state.ended;
+        for state in of.sources.iter().filter(asking) {
+            let heard_at = state.last_fact_at.max(state.began_at).unwrap_or(now).min(now);
+            let (at, listening) = match (is_set(&of.name, state.source), state.blind_since()) {
+                (false, _) => (now, Listening::Ended),
+                (true, None) => (heard_at, Listening::Stopped(not_running())),
+                (true, Some(_)) => continue,
+            };
+            let what = What::Listening(listening);
+            facts.push(Fact { at, recorded_at: now, control_plane: of.name.clone(), source: state.source, what });
+        }
+    }
+    if facts.is_empty() {
+        return Ok(());
+    }
+    ingest.submit(facts, None).await.map(|_| ())
+}
+
+fn not_running() -> Line {
+    "the service was not running".parse().expect("a text that is not empty is a line")
 }
 
 /// Whether the credentials of these sources can be used, before anything starts.
