@@ -641,7 +641,7 @@ async fn a_large_table_is_read_page_by_page_and_told_in_parts() {
 async fn more_targets_than_time_is_no_hearing() {
     // Nobody answers at all but one, and each of the others takes its time.
     let clock = Clock::machine();
-    let silent = Stand::start(Router::new().fallback(|| std::future::pending::<()>())).await;
+    let silent = Stand::start(Router::new().fallback(std::future::pending::<()>)).await;
     let plane = Stand::start(Plane::new("n1", HASH, true).router()).await;
     let mut urls: Vec<String> = (0..200).map(|number| format!("{}/{number}", silent.url())).collect();
     urls.push(plane.url());
