@@ -21,6 +21,8 @@ pub mod admin_api;
 
 pub mod status;
 
+pub mod shadow;
+
 pub mod targets;
 
 pub mod asking;
@@ -181,8 +183,13 @@ impl Sources {
         let entry = |settings| Arc::new(Entry { settings, state: Mutex::default() });
         let entries: Arc<[_]> = all.into_iter().map(entry).collect();
         for entry in entries.iter() {
-            let task = task::live(Arc::clone(entry), Arc::clone(&around), closing.clone(), collector.clone());
-            tokio::spawn(task);
+            let (entry, around, closing) = (Arc::clone(entry), Arc::clone(&around), closing.clone());
+            match entry.settings.kind.clone() {
+                Kind::Shadow(given) => tokio::spawn(shadow::live(entry, *given, around, closing)),
+                Kind::AdminApi { .. } | Kind::Status(_) => {
+                    tokio::spawn(task::live(entry, around, closing, collector.clone()))
+                }
+            };
         }
         Self(entries)
     }
@@ -223,7 +230,9 @@ pub async fn take_over(
     };
     let mut facts = Vec::new();
     for of in &snapshot.control_planes {
-        let asking = |state: &&SourceState| matches!(state.source, Source::AdminApi | Source::Status) && !state.ended;
+        let asking = |state: &&SourceState| {
+            matches!(state.source, Source::AdminApi | Source::Status | Source::Shadow) && !state.ended
+        };
         for state in of.sources.iter().filter(asking) {
             let heard_at = state.last_fact_at.max(state.began_at).unwrap_or(now).min(now);
             let (at, listening) = match (is_set(&of.name, state.source), state.blind_since()) {
@@ -288,10 +297,12 @@ impl Round {
     }
 }
 
+/// Who does a run, for sources that live by runs.
 fn collector(settings: &Settings) -> Box<dyn Collect> {
     match &settings.kind {
         Kind::AdminApi { urls } => Box::new(admin_api::Poller::new(settings, urls)),
         Kind::Status(targets) => Box::new(status::Scraper::new(settings, targets)),
+        Kind::Shadow(_) => unreachable!("a shadow stays connected"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tidemark_domain::fact::Source;
+use tidemark_domain::gateway::GatewayVersion;
 use tidemark_domain::id::CpName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -29,7 +30,9 @@ const TIMEOUT_DEFAULT_S: i64 = 5;
 /// A node of Kong's tells its control plane twice a minute what it runs.
 const REPORTS_EVERY: Duration = Duration::from_secs(30);
 /// The kinds, as a table names them.
-const KINDS: [&str; 2] = ["admin_api", "status"];
+const KINDS: [&str; 3] = ["admin_api", "status", "shadow"];
+/// Plugins, filters and versions of one shadow.
+const NAMED_MAX: usize = 1_000;
 
 /// One source, as it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,37 @@ pub enum Kind {
     },
     /// The Status API of data planes.
     Status(Targets),
+    /// A control plane, as one more of its data planes.
+    Shadow(Box<ShadowSettings>),
+}
+
+/// What a shadow is ([`crate::shadow::Settings`] says more of each).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowSettings {
+    /// `host:port` of Kong's `cluster_listen`.
+    pub connect: String,
+    /// The certificate (PEM).
+    pub cluster_cert: PathBuf,
+    /// Its key (PEM).
+    pub cluster_cert_key: PathBuf,
+    /// Kong's `cluster_mtls`.
+    pub is_pki: bool,
+    /// The authority of pki mode (PEM).
+    pub cluster_ca_cert: Option<PathBuf>,
+    /// The name in the control plane's certificate, in pki mode; else the host of `connect`.
+    pub cluster_server_name: Option<String>,
+    /// Gateway versions to be.
+    pub versions: Vec<GatewayVersion>,
+    /// Where it remembers its ids and its last hashes.
+    pub folder: PathBuf,
+    /// `name` or `name=version` of plugins beside those that Kong comes with.
+    pub plugins: Vec<String>,
+    /// Names of Wasm filters.
+    pub filters: Vec<String>,
+    /// Which replica answers at `connect`, where that is always the same one.
+    pub replica: Option<String>,
+    /// Whether it is a second node that syncs by v2.
+    pub v2: bool,
 }
 
 /// Where data planes are found: all of these together.
@@ -103,6 +137,7 @@ impl Kind {
         match self {
             Self::AdminApi { .. } => Source::AdminApi,
             Self::Status(_) => Source::Status,
+            Self::Shadow(_) => Source::Shadow,
         }
     }
 }
@@ -117,6 +152,7 @@ impl Settings {
         let pace = match &self.kind {
             Kind::AdminApi { .. } => REPORTS_EVERY + interval.max(timeout),
             Kind::Status(_) => (2 * interval + timeout).max(REPORTS_EVERY),
+            Kind::Shadow(_) => REPORTS_EVERY,
         };
         u32::try_from(pace.as_millis()).unwrap_or(u32::MAX)
     }
@@ -150,6 +186,30 @@ impl Settings {
                 if let Some(path) = &targets.file_sd {
                     line("file_sd", path.display().to_string().into());
                 }
+            }
+            Kind::Shadow(shadow) => {
+                let path = |path: &PathBuf| toml::Value::from(path.display().to_string());
+                line("connect", shadow.connect.as_str().into());
+                line("cluster_cert", path(&shadow.cluster_cert));
+                line("cluster_cert_key", path(&shadow.cluster_cert_key));
+                line("cluster_mtls", if shadow.is_pki { "pki" } else { "shared" }.into());
+                if let Some(ca) = &shadow.cluster_ca_cert {
+                    line("cluster_ca_cert", path(ca));
+                }
+                if let Some(name) = &shadow.cluster_server_name {
+                    line("cluster_server_name", name.as_str().into());
+                }
+                line("versions", shadow.versions.iter().map(GatewayVersion::as_str).collect::<Vec<_>>().into());
+                line("folder", path(&shadow.folder));
+                for (key, names) in [("plugins", &shadow.plugins), ("filters", &shadow.filters)] {
+                    if !names.is_empty() {
+                        line(key, names.clone().into());
+                    }
+                }
+                if let Some(replica) = &shadow.replica {
+                    line("replica", replica.as_str().into());
+                }
+                line("v2", shadow.v2.into());
             }
         }
         let access = &self.access;
@@ -223,6 +283,7 @@ fn one(fields: &mut Fields<'_>) -> Result<Settings, Wrong> {
     let (kind, interval_default_s) = match kind.value.as_str() {
         "admin_api" => (admin_api(fields)?, 10),
         "status" => (status(fields)?, 15),
+        "shadow" => (shadow(fields)?, 30),
         _ => return Err(fields.bad(&kind, &format!("one of {}", KINDS.join(", ")))),
     };
     let settings = Settings {
@@ -264,6 +325,50 @@ fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
         return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns"));
     }
     Ok(Kind::Status(targets))
+}
+
+fn shadow(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
+    const CONNECT: &str = "host:port of the control plane's cluster_listen";
+    const MTLS: &str = "shared or pki";
+    let connect = fields.needed("connect", CONNECT)?;
+    let port = connect.value.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(1..))) {
+        return Err(fields.bad(&connect, CONNECT));
+    }
+    let mtls = fields.text("cluster_mtls", MTLS)?;
+    let is_pki = match mtls.as_ref().map(|given| (given, given.value.as_str())) {
+        None | Some((_, "shared")) => false,
+        Some((_, "pki")) => true,
+        Some((given, _)) => return Err(fields.bad(given, MTLS)),
+    };
+    let expected = "gateway versions, as in [\"3.9.1\"]";
+    let mut versions = Vec::new();
+    for given in fields.texts("versions", expected)? {
+        versions.push(given.value.parse().map_err(|_| fields.bad(&given, expected))?);
+    }
+    if versions.is_empty() {
+        return Err(fields.missing("versions", expected));
+    }
+    let needed = |fields: &mut Fields<'_>, key| fields.path(key)?.ok_or_else(|| fields.missing(key, "a path"));
+    let names = |given: Vec<Given>| given.into_iter().map(|given| given.value).collect();
+    let settings = ShadowSettings {
+        connect: connect.value,
+        cluster_cert: needed(fields, "cluster_cert")?,
+        cluster_cert_key: needed(fields, "cluster_cert_key")?,
+        is_pki,
+        cluster_ca_cert: fields.path("cluster_ca_cert")?,
+        cluster_server_name: fields.text("cluster_server_name", "a name")?.map(|given| given.value),
+        versions,
+        folder: needed(fields, "folder")?,
+        plugins: names(fields.texts("plugins", "names, as in [\"my-plugin=1.0\"]")?),
+        filters: names(fields.texts("filters", "names")?),
+        replica: fields.text("replica", "a name")?.map(|given| given.value),
+        v2: fields.flag("v2")?,
+    };
+    if is_pki && settings.cluster_ca_cert.is_none() {
+        return Err(fields.missing("cluster_ca_cert", "a path, with cluster_mtls = \"pki\""));
+    }
+    Ok(Kind::Shadow(Box::new(settings)))
 }
 
 fn access(fields: &mut Fields<'_>) -> Result<Access, Wrong> {
@@ -344,6 +449,39 @@ impl<'a> Fields<'a> {
 
     fn needed(&mut self, key: &'static str, expected: &str) -> Result<Given, Wrong> {
         self.text(key, expected)?.ok_or_else(|| self.missing(key, expected))
+    }
+
+    fn texts(&mut self, key: &'static str, expected: &str) -> Result<Vec<Given>, Wrong> {
+        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+        let offset = value.span().start;
+        let DeValue::Array(elements) = value.get_ref() else {
+            let found = value.get_ref().type_str();
+            return Err(self.wrong(offset, &format!("{key}: expected {expected}, found {found}")));
+        };
+        if elements.len() > NAMED_MAX {
+            return Err(self.wrong(offset, &format!("{key}: expected at most {NAMED_MAX}, found {}", elements.len())));
+        }
+        let text = |element: &Spanned<DeValue<'_>>| match element.get_ref() {
+            DeValue::String(text) if !text.is_empty() => {
+                Ok(Given { key, value: text.to_string(), offset: element.span().start })
+            }
+            other => {
+                let words = format!("{key}: expected {expected}, found {}", other.type_str());
+                Err(self.wrong(element.span().start, &words))
+            }
+        };
+        elements.iter().map(text).collect()
+    }
+
+    fn flag(&mut self, key: &'static str) -> Result<bool, Wrong> {
+        let Some(value) = self.take(key) else { return Ok(false) };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Ok(*flag),
+            other => {
+                let words = format!("{key}: expected true or false, found {}", other.type_str());
+                Err(self.wrong(value.span().start, &words))
+            }
+        }
     }
 
     fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, Wrong> {

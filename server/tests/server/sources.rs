@@ -33,7 +33,7 @@ use tidemark_server::simulate::wire::records::{AdminApi, Records, Row};
 use tidemark_server::simulate::wire::table::Table;
 use tidemark_server::simulate::wire::websocket::Room;
 use tidemark_server::sources::check::check;
-use tidemark_server::sources::settings::{Access, Kind, Settings, Targets};
+use tidemark_server::sources::settings::{Access, Kind, Settings, ShadowSettings, Targets};
 use tidemark_server::sources::{Sources, take_over};
 use tidemark_server::{run, service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -384,6 +384,64 @@ async fn a_fleet_is_watched_through_the_admin_api_of_its_control_plane() {
     drop(fleet);
     running.stop().await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_is_a_source_that_stays_connected() {
+    let clock = Clock::machine();
+    let folder = TempDir::new().unwrap();
+    let made = Throwaway::cluster(clock.now()).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let tls = ControlPlaneTls::shared(&made.loaded().unwrap(), TlsVersions::Both).unwrap();
+    let about = control_plane::Settings { clock: clock.clone(), ..control_plane::Settings::new(tls, "3.9.3") };
+    let running = Running::start(about, Table::new("3.9.3", table(1))).await;
+    let given = ShadowSettings {
+        connect: running.address.to_string(),
+        cluster_cert: write("c.crt", &made.certificate),
+        cluster_cert_key: write("c.key", &made.key),
+        is_pki: false,
+        cluster_ca_cert: None,
+        cluster_server_name: None,
+        versions: vec!["3.9.3".parse().unwrap()],
+        folder: folder.path().join("shadow"),
+        plugins: vec!["mine=1.0".to_owned()],
+        filters: Vec::new(),
+        replica: None,
+        v2: false,
+    };
+    let source = settings("eu-shadow", Kind::Shadow(Box::new(given)));
+    let server = Server::start(vec![source.clone()], clock.clone()).await;
+    let seen = server.source_until("state", |state| state == "up").await;
+    assert_eq!(
+        (seen["kind"].as_str(), seen["about"].as_str()),
+        (Some("shadow"), Some("connects as 3.9.3")),
+        "{seen:#}"
+    );
+    running.published.replace(table(2));
+    let versions = async || {
+        let answer = server.get("/api/v1/control-planes/eu/versions").await;
+        answer["versions"].as_array().map_or(0, Vec::len)
+    };
+    let began = Instant::now();
+    while versions().await < 2 {
+        assert!(began.elapsed() < SOON, "the change is a version");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.count("").await, 0, "it is no node");
+    assert!(server.text("/operations").await.contains("eu-shadow"));
+
+    // Its memory belongs to the running server; a check says so, and connects once it is free.
+    let found = check(&source).await;
+    assert!(!found.works(), "{found:?}");
+    server.stop().await;
+    let found = check(&source).await;
+    assert!(found.lines.iter().all(|(works, _)| *works), "{found:?}");
+    assert!(found.lines.iter().any(|(_, words)| words.contains("it was sent a configuration")), "{found:?}");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -959,7 +1017,7 @@ fn of_file(table: &str) -> Result<Vec<Settings>, String> {
 fn a_bad_source_says_where_it_stands_and_what_was_expected() {
     let message = |table: &str| of_file(table).expect_err(table);
     let admin = "kind = \"admin_api\"\nurls = [\"http://127.0.0.1:8001\"]\n";
-    insta::assert_snapshot!(message("kind = \"magic\""), @r#":4: source "a": kind: "magic" is not one of admin_api, status"#);
+    insta::assert_snapshot!(message("kind = \"magic\""), @r#":4: source "a": kind: "magic" is not one of admin_api, status, shadow"#);
     insta::assert_snapshot!(message("kind = \"admin_api\""), @r#":1: source "a": urls: expected 1 to 8 addresses, as in ["http://127.0.0.1:8001"]"#);
     insta::assert_snapshot!(message("kind = \"admin_api\"\nurls = [\"cp:8001\"]"), @r#":5: source "a": urls: "cp:8001" is not 1 to 8 addresses, as in ["http://127.0.0.1:8001"]"#);
     insta::assert_snapshot!(message("kind = \"admin_api\"\nurls = [\"http://me:secret@cp\"]"), @r#":5: source "a": urls: expected an address without a user; use token_header with token_file or token_env"#);
@@ -1011,6 +1069,30 @@ fn bounds_of_sources_hold_on_both_sides() {
     };
     check(&more(64), true);
     check(&more(65), false);
+    let shadow = |changed: &str, to: &str| {
+        let table = "kind = \"shadow\"\nconnect = \"cp:8005\"\ncluster_cert = \"c\"\ncluster_cert_key = \"k\"\n\
+            versions = [\"3.9.1\"]\nfolder = \"f\"\n";
+        table.replace(changed, to)
+    };
+    check(&shadow("", ""), true);
+    for needed in ["connect = \"cp:8005\"\n", "cluster_cert = \"c\"\n", "versions = [\"3.9.1\"]\n", "folder = \"f\"\n"]
+    {
+        check(&shadow(needed, ""), false);
+    }
+    for (connect, fits) in [("cp", false), (":8005", false), ("cp:0", false), ("cp:65536", false), ("[::1]:8005", true)]
+    {
+        check(&shadow("cp:8005", connect), fits);
+    }
+    for (versions, fits) in [("[]", false), ("[\"x\"]", false), ("\"3.9.1\"", false), ("[\"3.9.1\", \"3.4.2\"]", true)]
+    {
+        check(&shadow("[\"3.9.1\"]", versions), fits);
+    }
+    check(&shadow("folder", "v2 = true\nplugins = [\"mine=1.0\", \"other\"]\nreplica = \"cp-0\"\nfolder"), true);
+    check(&shadow("folder", "v2 = 1\nfolder"), false);
+    check(&shadow("folder", "plugins = [1]\nfolder"), false);
+    check(&shadow("folder", "cluster_mtls = \"none\"\nfolder"), false);
+    check(&shadow("folder", "cluster_mtls = \"pki\"\nfolder"), false);
+    check(&shadow("folder", "cluster_mtls = \"pki\"\ncluster_ca_cert = \"ca\"\nfolder"), true);
     for (name, fits) in [("A", false), ("", false), ("-a", false), ("a b", false)] {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("tidemark.toml");
@@ -1027,13 +1109,17 @@ fn what_is_printed_of_sources_is_a_file_that_says_the_same() {
         interval_s = 30\ntoken_header = \"Kong-Admin-Token\"\ntoken_env = \"KONG\"\nca_file = \"ca.pem\"\n\
         client_cert_file = \"c\"\nclient_key_file = \"k\"\n[[source]]\nname = \"b\"\nkind = \"status\"\n\
         control_plane = \"eu\"\ntargets = [\"http://a:1\"]\nfile_sd = \"x \\\"y\\\".json\"\nhttp_sd = \"http://sd/x?y=z\"\n\
-        dns = [\"http://kong.svc:8007\"]\ntimeout_s = 9\n";
+        dns = [\"http://kong.svc:8007\"]\ntimeout_s = 9\n[[source]]\nname = \"c\"\nkind = \"shadow\"\n\
+        control_plane = \"eu\"\nconnect = \"cp:8005\"\ncluster_cert = \"c\"\ncluster_cert_key = \"k\"\n\
+        cluster_mtls = \"pki\"\ncluster_ca_cert = \"ca\"\ncluster_server_name = \"cp.example\"\n\
+        versions = [\"3.9.1\", \"3.4.2\"]\nfolder = \"f\"\nplugins = [\"mine=1.0\"]\nfilters = [\"wasm\"]\n\
+        replica = \"cp-0\"\nv2 = true\n";
     std::fs::write(&path, text).unwrap();
     let given = Given::collect(&[], &|_| None, Some(&path)).unwrap();
     std::fs::write(&path, given.reference()).unwrap();
     let again = Given::collect(&[], &|_| None, Some(&path)).unwrap();
     assert_eq!(given.parse().unwrap().sources, again.parse().unwrap().sources);
-    assert_eq!(again.parse().unwrap().sources.len(), 2);
+    assert_eq!(again.parse().unwrap().sources.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
