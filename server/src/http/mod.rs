@@ -87,8 +87,6 @@ pub struct Inside {
     declaring: Arc<tokio::sync::Mutex<()>>,
     /// Facts of taps are compared with what is there and written one parcel at a time.
     tapping: Arc<tokio::sync::Mutex<()>>,
-    /// When taps were heard.
-    taps: taps::Taps,
 }
 
 /// Bounds of the door.
@@ -131,7 +129,6 @@ impl Door {
             let_in: Mutex::default(),
             declaring: Arc::default(),
             tapping: Arc::default(),
-            taps: taps::Taps::default(),
         }))
     }
 }

@@ -30,7 +30,7 @@ pub struct SourcesAnswer {
 pub struct SourceAnswer {
     /// Its name in the settings.
     name: String,
-    /// `admin_api` or `status`.
+    /// `admin_api`, `status`, `shadow` or `tap`.
     kind: &'static str,
     /// Whom it watches.
     control_plane: String,
@@ -53,7 +53,7 @@ pub struct SourceAnswer {
     restarts: u64,
     /// Facts that were stored.
     facts: u64,
-    /// Targets of the last run.
+    /// Targets of the last run; of a tap, connections of nodes that are open.
     targets: u32,
     /// Those of them that answered.
     answered: u32,
@@ -91,7 +91,7 @@ impl From<Shown> for SourceAnswer {
     }
 }
 
-/// Sources that go and ask, with what they did since this process began.
+/// Sources that go and ask, and taps that tell, with what they did since this process began.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "ask",
     responses((status = 200, body = SourcesAnswer), (status = 400, body = ProblemBody)))]
 pub async fn sources(State(door): State<Door>, asked: Asked) -> Result<Json<SourcesAnswer>, Problem> {
@@ -117,7 +117,7 @@ fn page_of(sources: &[Shown], now: Timestamp) -> String {
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Operations – Tidemark</title>\
          <style>{STYLE}</style></head><body><main><h1>Operations</h1>\
-         <p>Sources that go and ask, as of <time datetime=\"{now}\">{now}</time>, counted since this process began. A \
+         <p>Sources that go and ask, and taps that tell, as of <time datetime=\"{now}\">{now}</time>, counted since this process began. A \
          source that is blind makes its nodes unobserved, never behind.</p>\
          <p><a href=\"/operations\">Read again</a> · <a href=\"/\">To the pages</a> · <a href=\"/api\">The interface</a> · \
          <a href=\"/api/v1/sources\">The same as JSON</a></p>"

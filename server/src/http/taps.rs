@@ -5,57 +5,24 @@
 //! control plane is held against a node any more: the source is blind, and its nodes are `unobserved` (DESIGN 5.9). The
 //! silence is measured by the machine's monotonic clock. Where two taps serve one control plane, both must be silent.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use parking_lot::Mutex;
 use tidemark_domain::fact::{Fact, Listening, Source, What};
-use tidemark_domain::id::{CpName, Line};
+use tidemark_domain::id::Line;
 use tidemark_domain::time::Timestamp;
 
-use crate::clock::stopwatch;
 use crate::http::Door;
 use crate::http::asked::{Asked, Parted};
 use crate::http::problem::Problem;
 use crate::http::sent::{Names, Sent, Told};
+use crate::sources::taps::SILENT_AFTER;
 use crate::store::Taken;
 use crate::tap::parcel::{FACTS_MAX, FORMAT, Has, Parcel, is_stream};
 use crate::tap::reader::{began, gap};
 use crate::tap::sender::ALIVE_EVERY;
 use crate::tap::spool;
-
-/// A tap that is not heard for longer is blind.
-const SILENT_AFTER: Duration = Duration::from_secs(4 * ALIVE_EVERY.as_secs());
-/// Control planes whose taps are watched: more than may be known.
-const WATCHED_MAX: usize = 100_000;
-
-/// When the taps of each control plane were last heard.
-#[derive(Debug, Default)]
-pub struct Taps(Mutex<HashMap<CpName, Instant>>);
-
-impl Taps {
-    fn hear(&self, control_plane: &CpName) {
-        let mut heard = self.0.lock();
-        if heard.len() < WATCHED_MAX || heard.contains_key(control_plane) {
-            heard.insert(control_plane.clone(), stopwatch());
-        }
-    }
-
-    /// Control planes whose taps have fallen silent; each once.
-    fn fallen_silent(&self) -> Vec<CpName> {
-        let mut heard = self.0.lock();
-        let silent: Vec<CpName> =
-            heard.iter().filter(|(_, at)| at.elapsed() >= SILENT_AFTER).map(|(name, _)| name.clone()).collect();
-        for name in &silent {
-            heard.remove(name);
-        }
-        silent
-    }
-}
 
 /// `GET /api/v1/taps/{stream}`
 pub async fn has(State(door): State<Door>, Parted(stream): Parted<String>, asked: Asked) -> Result<Json<Has>, Problem> {
@@ -76,7 +43,8 @@ pub async fn facts(Parted(stream): Parted<String>, sent: Sent) -> Result<Respons
         let has = taken(&door, &stream).await?;
         let now = door.clock.now();
         let control_plane = parcel.control_plane.clone();
-        door.taps.hear(&control_plane);
+        let about = parcel.about.as_ref().map(ToString::to_string);
+        door.sources.taps().hear(&stream, &control_plane, now, parcel.figures, about);
         let is_heard = door.control_planes.listens(&control_plane, Source::Tap);
         let end = parcel.first + parcel.told.len() as u64;
         let facts = arrived(parcel, has, is_heard, now);
@@ -124,7 +92,7 @@ fn arrived(parcel: Parcel, has: Option<u64>, is_heard: bool, now: Timestamp) -> 
 pub async fn watch(door: Door) {
     let closing = door.closing.clone();
     while closing.run_until_cancelled(tokio::time::sleep(ALIVE_EVERY)).await.is_some() {
-        for control_plane in door.taps.fallen_silent() {
+        for control_plane in door.sources.taps().fallen_silent() {
             let now = door.clock.now();
             let why = format!("the tap was not heard for {} s", SILENT_AFTER.as_secs());
             let Some(why) = Line::from_outside(&why) else { continue };
@@ -132,8 +100,7 @@ pub async fn watch(door: Door) {
             let fact = Fact { at: now, recorded_at: now, control_plane, source: Source::Tap, what };
             let control_plane = fact.control_plane.clone();
             if door.ingest.submit(vec![fact], None).await.is_err() {
-                // Tried again: it is silent still.
-                door.taps.0.lock().insert(control_plane, stopwatch());
+                door.sources.taps().not_told(&control_plane);
             }
         }
     }
@@ -190,7 +157,8 @@ mod tests {
     fn parcel(first: u64, ages_s: &[i64]) -> Parcel {
         let told = ages_s.iter().map(|age| spool::Told { at: SENT.plus(-age * SECOND), what: What::Read });
         let control_plane = "eu".parse().unwrap();
-        Parcel { format: FORMAT, control_plane, first, sent_at: SENT, told: told.collect() }
+        let (told, figures, about) = (told.collect(), crate::tap::parcel::Figures::default(), None);
+        Parcel { format: FORMAT, control_plane, first, sent_at: SENT, told, figures, about }
     }
 
     #[track_caller]

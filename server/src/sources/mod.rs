@@ -23,6 +23,8 @@ pub mod status;
 
 pub mod shadow;
 
+pub mod taps;
+
 pub mod targets;
 
 pub mod asking;
@@ -45,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::asking::Trouble;
 use self::settings::{Kind, Settings};
+use self::taps::Taps;
 use crate::board::Snapshot;
 use crate::clock::{Clock, stopwatch};
 use crate::ingest::{Ingest, SubmitError};
@@ -54,7 +57,10 @@ const ANSWERED_MAX: usize = 65_536;
 
 /// Every source of this server, for whoever wants to look at them. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Sources(Arc<[Arc<Entry>]>);
+pub struct Sources {
+    entries: Arc<[Arc<Entry>]>,
+    taps: Arc<Taps>,
+}
 
 /// A source with what it did so far.
 struct Entry {
@@ -191,10 +197,16 @@ impl Sources {
                 }
             };
         }
-        Self(entries)
+        Self { entries, taps: Arc::default() }
     }
 
-    /// Each with what it did so far, in the order of the file.
+    /// Taps that tell this server what they see.
+    #[must_use]
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// Each with what it did so far: those of the settings in the order of the file, then taps.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
         let shown = |entry: &Arc<Entry>| {
@@ -208,7 +220,7 @@ impl Sources {
                 state,
             }
         };
-        self.0.iter().map(shown).collect()
+        self.entries.iter().map(shown).chain(self.taps.shown()).collect()
     }
 }
 

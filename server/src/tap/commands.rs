@@ -93,6 +93,9 @@ pub async fn tap_at(
     let counts = Counts::default();
     let (capture, queue) = Capture::new(clock.clone(), Budget::of(bytes(asked.copies_max)), counts.clone());
     let token = std::env::var("TIDEMARK_TOKEN").ok();
+    let listener =
+        TcpListener::bind(asked.listen).await.with_context(|| format!("cannot listen on {}", asked.listen))?;
+    let address = listener.local_addr()?;
     let sender = Sender::new(
         &asked.to,
         token,
@@ -100,10 +103,9 @@ pub async fn tap_at(
         clock.clone(),
         Arc::clone(&spool),
         Arc::clone(&spooled),
+        counts.clone(),
+        &format!("listens on {address}, and passes on to {}", asked.connect),
     )?;
-    let listener =
-        TcpListener::bind(asked.listen).await.with_context(|| format!("cannot listen on {}", asked.listen))?;
-    let address = listener.local_addr()?;
 
     let listens = |what| spool.lock().append(&[Told { at: clock.now(), what }]);
     listens(began())?;

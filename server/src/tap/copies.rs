@@ -1,6 +1,8 @@
 //! How much of what passes may be held as copies, and what became of the rest.
 
+use super::parcel::Figures;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -57,6 +59,8 @@ impl Drop for Kept {
 /// What a tap did so far.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
+    /// Connections that are open.
+    pub open: Gauge,
     /// Connections of nodes that were let in.
     pub accepted: Counter,
     /// Connections whose certificate would not do.
@@ -82,6 +86,21 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The same for the server.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            open: u64::try_from(self.open.get()).unwrap_or(0),
+            accepted: self.accepted.get(),
+            strangers: self.strangers.get(),
+            frames_missed: self.frames_missed.get(),
+            unreadable: self.unreadable.get(),
+            events_lost: self.events_lost.get(),
+            facts: self.facts.get(),
+            facts_lost: self.facts_lost.get(),
+        }
+    }
+
     /// One line for people.
     #[must_use]
     pub fn sum_up(&self) -> String {

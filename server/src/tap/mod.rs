@@ -101,6 +101,7 @@ pub async fn run(listener: TcpListener, settings: Arc<Settings>, capture: Captur
         let connection = numbers.fetch_add(1, Ordering::Relaxed) + 1;
         let (settings, capture, stopped) = (Arc::clone(&settings), capture.clone(), stopped.clone());
         tasks.spawn(async move {
+            capture.counts.open.inc();
             let _over = Over { capture: &capture, connection };
             stopped.run_until_cancelled(serve(stream, address.ip(), connection, &settings, &capture)).await;
             drop(place);
@@ -118,6 +119,7 @@ struct Over<'a> {
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
+        self.capture.counts.open.dec();
         self.capture.tell(self.connection, What::Over);
     }
 }

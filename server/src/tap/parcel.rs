@@ -3,7 +3,7 @@
 
 use super::spool::Told;
 use serde::{Deserialize, Serialize};
-use tidemark_domain::id::CpName;
+use tidemark_domain::id::{CpName, Line};
 use tidemark_domain::time::Timestamp;
 
 /// The form in which facts travel; a server refuses another one.
@@ -22,6 +22,34 @@ pub struct Parcel {
     /// When the tap sent this, by the clock that the facts have.
     pub sent_at: Timestamp,
     pub told: Vec<Told>,
+    /// What the tap counted since it was started.
+    #[serde(default)]
+    pub figures: Figures,
+    /// Where it stands, for people.
+    #[serde(default)]
+    pub about: Option<Line>,
+}
+
+/// What a tap counted; all but `open` since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Figures {
+    /// Connections of nodes that are open.
+    pub open: u64,
+    /// Connections of nodes that were let in.
+    pub accepted: u64,
+    /// Connections whose certificate would not do.
+    pub strangers: u64,
+    /// Frames that were passed on and not read, as there was no room or they were too large.
+    pub frames_missed: u64,
+    /// Frames that could not be read.
+    pub unreadable: u64,
+    /// Events that the reader had no room for.
+    pub events_lost: u64,
+    /// Facts that were learned.
+    pub facts: u64,
+    /// Facts that the spool had no room for.
+    pub facts_lost: u64,
 }
 
 /// What the server has of a spool: everything before this number.

@@ -1,5 +1,6 @@
 //! From the spool to the server. A server that is away is asked again, less and less often; nothing else waits for it.
 
+use super::copies::Counts;
 use super::parcel::{FACTS_MAX, FORMAT, Has, Parcel};
 use super::spool::Spool;
 use crate::clock::Clock;
@@ -7,7 +8,7 @@ use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use std::sync::Arc;
 use std::time::Duration;
-use tidemark_domain::id::CpName;
+use tidemark_domain::id::{CpName, Line};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ pub struct Sender {
     clock: Clock,
     spool: Arc<Mutex<Spool>>,
     spooled: Arc<Notify>,
+    counts: Counts,
+    /// Where the tap stands, for people.
+    about: Option<Line>,
 }
 
 impl Sender {
@@ -60,11 +64,14 @@ impl Sender {
         clock: Clock,
         spool: Arc<Mutex<Spool>>,
         spooled: Arc<Notify>,
+        counts: Counts,
+        about: &str,
     ) -> Result<Self, SendError> {
         let base = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let base = base.ok_or_else(|| SendError::Address(address.to_owned()))?;
         let client = Client::builder().timeout(REQUEST_MAX).build()?;
-        Ok(Self { client, base, token, control_plane, clock, spool, spooled })
+        let about = Line::from_outside(about);
+        Ok(Self { client, base, token, control_plane, clock, spool, spooled, counts, about })
     }
 
     /// Sends until it is stopped, and then what is left.
@@ -126,6 +133,8 @@ impl Sender {
             first: batch.first,
             sent_at: self.clock.now(),
             told: batch.told,
+            figures: self.counts.figures(),
+            about: self.about.clone(),
         };
         let request = self.client.post(self.url(&["facts"])).json(&parcel);
         Ok(self.ask(request).await?.next)

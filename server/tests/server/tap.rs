@@ -324,6 +324,11 @@ async fn a_fleet_is_watched_through_a_tap_and_a_restart_of_the_server_closes_not
     let row = &server.rows("host:edge-1").await[0];
     assert_eq!((row["gateway_version"].as_str(), row["source"].as_str()), (Some("3.9.3"), Some("tap")), "{row:#}");
 
+    let sources = server.get("/api/v1/sources", "").await;
+    let shown = &sources["sources"][0];
+    assert_eq!((shown["kind"].as_str(), shown["state"].as_str()), (Some("tap"), Some("up")), "{sources:#}");
+    assert_eq!((&shown["control_plane"], &shown["last_error"]), (&json!("eu"), &Value::Null), "{sources:#}");
+
     published.write(Write::Route, time.now());
     server.until("config:v2 state:current", 5).await;
 
