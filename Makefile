@@ -31,6 +31,8 @@ lint: ## Checks the format, and clippy with warnings denied
 	else echo 'lint: cargo-deny is not installed, so licences and sources are left unchecked'; fi
 
 # After the bundle, so that the server's tests see the pages with it.
+# Twice as many threads as cores: many tests wait for a clock or a socket.
+unit-tests: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
 unit-tests: bundle
 	cargo test --locked --workspace
 
