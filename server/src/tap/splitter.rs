@@ -10,9 +10,12 @@ use crate::kong::session::{Frame, Opcode};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Frames of a control plane from this length on are known by their digest, so that the same configuration for a
-/// thousand nodes is read once.
+/// Configurations of v1 from this length on are known by their digest, so that the same one for a thousand nodes is read
+/// once.
 const DIGEST_FROM: u64 = 16 * 1024;
+/// How they begin: gzip. The same bytes on two connections of v2 are two answers, and those begin with a length: this one
+/// would be of 31 bytes.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What was said, whole.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ struct Payload {
     /// `None` once it is not kept.
     kept: Option<(Vec<u8>, Kept)>,
     digest: Option<Sha256>,
+    /// As far as it came.
+    start: [u8; 2],
 }
 
 const START: State = State::Head { bytes: [0; HEAD_MAX], filled: 0 };
@@ -129,6 +134,7 @@ impl Splitter {
                     passed: 0,
                     kept: fits.then(|| (Vec::new(), self.budget.nothing())),
                     digest: (large && read.opcode == Opcode::Binary).then(Sha256::new),
+                    start: [0; 2],
                 };
                 self.state = State::Payload(Box::new(payload));
                 let rest = &bytes[length - filled..];
@@ -158,6 +164,11 @@ impl Splitter {
         if let Some(digest) = &mut payload.digest {
             digest.update(now);
         }
+        let to_start =
+            usize::try_from(payload.passed).map_or(&mut [][..], |at| payload.start.get_mut(at..).unwrap_or_default());
+        for (kept, byte) in to_start.iter_mut().zip(now) {
+            *kept = *byte;
+        }
         payload.passed += now.len() as u64;
         let is_whole = payload.passed == payload.head.length;
         self.state = State::Payload(payload);
@@ -169,8 +180,8 @@ impl Splitter {
 
     fn finish(&mut self, tell: &mut impl FnMut(Piece)) {
         let State::Payload(payload) = std::mem::replace(&mut self.state, START) else { return };
-        let Payload { head, kept, digest, .. } = *payload;
-        let digest = digest.map(|digest| digest.finalize().into());
+        let Payload { head, kept, digest, start, .. } = *payload;
+        let digest = digest.filter(|_| start == GZIP).map(|digest| digest.finalize().into());
         let Some((mut payload, place)) = kept else {
             return tell(Piece::Passed { opcode: head.opcode, length: head.length, digest });
         };
@@ -198,8 +209,9 @@ mod tests {
                 said.push(match piece {
                     Piece::Head(head) => format!("head of {}", head.len()),
                     Piece::Frame(frame, digest, _) => {
-                        let payload = String::from_utf8_lossy(&frame.payload).into_owned();
-                        let payload = if payload.len() > 20 { format!("{} bytes", payload.len()) } else { payload };
+                        let length = frame.payload.len();
+                        let text = String::from_utf8_lossy(&frame.payload);
+                        let payload = if length > 20 { format!("{length} bytes") } else { text.into_owned() };
                         format!("{:?} {payload} {} {}", frame.opcode, frame.is_whole, digest.is_some())
                     }
                     Piece::Passed { opcode, length, digest } => {
@@ -245,12 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn large_frames_of_a_control_plane_have_a_digest() {
-        let bytes = |length: usize| [ANSWER, &frame(Opcode::Binary, None, &vec![b'x'; length])].concat();
+    fn large_configurations_of_v1_have_a_digest_and_answers_of_v2_have_none() {
         let budget = Budget::of(1 << 20);
-        let last = |length| said(Party::ControlPlane, 1 << 20, &budget, &[&bytes(length)]).pop().unwrap();
-        assert_eq!(last(16_383), "Binary 16383 bytes true false");
-        assert_eq!(last(16_384), "Binary 16384 bytes true true");
+        let last = |start: [u8; 2], length: usize, size: usize| {
+            let payload = [&start[..], &vec![b'x'; length - 2]].concat();
+            let bytes = [ANSWER, &frame(Opcode::Binary, None, &payload)].concat();
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            said(Party::ControlPlane, 1 << 20, &budget, &chunks).pop().unwrap()
+        };
+        for size in [1, 2, 7, 50_000] {
+            assert_eq!(last(GZIP, 16_383, size), "Binary 16383 bytes true false");
+            assert_eq!(last(GZIP, 16_384, size), "Binary 16384 bytes true true");
+            // Of v2: the same bytes for another node are another answer.
+            assert_eq!(last([0x80, 0x80], 16_384, size), "Binary 16384 bytes true false");
+        }
     }
 
     #[test]
