@@ -5,7 +5,7 @@
 //!
 //! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`guard`],
 //! [`ledger`], [`delays`], [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
-//! [`drawing`], [`view`]).
+//! [`drawing`], [`view`]), and what traffic adds up to ([`sketch`], [`traffic`]).
 
 pub mod time;
 
@@ -42,5 +42,9 @@ pub mod common;
 pub mod sentence;
 
 pub mod drawing;
+
+pub mod sketch;
+
+pub mod traffic;
 
 pub mod view;
