@@ -119,7 +119,7 @@ const fn span(key: &'static str, default: &'static str, min: i64, max: i64, reas
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 31] = [
     Setting {
         key: "listen",
         kind: Kind::Address,
@@ -258,6 +258,21 @@ pub const SETTINGS: [Setting; 28] = [
         3_650 * DAY,
         "How long the packed states are kept by which the past is answered quickly.",
     ),
+    span(
+        "retention.traffic_minutes",
+        "26h",
+        2 * HOUR,
+        32 * DAY,
+        "How long sums of traffic are kept by minute: a chart of a day. They are most of what traffic takes on the disk.",
+    ),
+    span("retention.traffic_hours", "32d", 2 * DAY, 400 * DAY, "The same by hour: a chart of a month."),
+    span(
+        "retention.traffic_days",
+        "400d",
+        32 * DAY,
+        3_650 * DAY,
+        "The same by day: a chart of a year, and usage by month.",
+    ),
     Setting {
         key: "limits.subscribers",
         kind: Kind::Count { min: 1, max: 100_000 },
@@ -389,6 +404,9 @@ impl Given {
             retention: Retention {
                 intervals_ms: value("retention.intervals").number()?,
                 keyframes_ms: value("retention.keyframes").number()?,
+                minutes_ms: value("retention.traffic_minutes").number()?,
+                hours_ms: value("retention.traffic_hours").number()?,
+                days_ms: value("retention.traffic_days").number()?,
             },
             sources: self.1.clone(),
         };

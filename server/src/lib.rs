@@ -35,6 +35,8 @@ pub mod fuzz;
 
 pub mod tap;
 
+pub mod telemetry;
+
 pub mod shadow;
 
 pub mod simulate;

@@ -13,6 +13,7 @@ use crate::reader::{Reader, fold};
 use crate::service::{ControlPlanes, Health, Memory, Parts, Recordings, Remembering};
 use crate::sources::Sources;
 use crate::store::{Retention, Store, StoreError, Taken};
+use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,14 +118,17 @@ pub async fn live_keeping(
     let watcher = Watched { counted: counted.clone(), shared: Arc::clone(&shared) };
     let writer = Writer::new(board, store.clone(), clock.clone(), policy, sequence, watcher).keeping(retention);
     let keeper = Keeper::new(Arc::clone(&shared.snapshots), store.clone(), clock.clone());
+    let (telemetry, summing) =
+        Telemetry::live(store.clone(), clock.clone(), Arc::clone(&shared.snapshots), ingest.clone(), retention).await?;
     let (writing, keeping) = (writer.run(queue, closing.clone()), keeper.run(closing.clone()));
+    let summing = summing.run(closing.clone());
     // One task to wait for: once both have ended, nobody holds the store.
     let writer = tokio::spawn(async move {
-        tokio::join!(writing, keeping);
+        tokio::join!(writing, keeping, summing);
     });
     let _ = shared.writer.set(writer.abort_handle());
     let snapshots = Arc::clone(&shared.snapshots);
-    let parts = parts(clock, ingest, reader, shared, revisions, counted, closing);
+    let parts = parts(clock, ingest, reader, telemetry, shared, revisions, counted, closing);
     Ok(Running { parts, writer: Some(writer), store, snapshots })
 }
 
@@ -148,7 +152,8 @@ pub async fn held(
     let revisions = board.revisions();
     let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), policy);
     let snapshots = Arc::clone(&shared.snapshots);
-    let parts = parts(clock, Ingest::shut(), reader, shared, revisions, Counted::default(), closing);
+    let telemetry = Telemetry::held(store.clone(), clock.clone(), Arc::clone(&snapshots)).await?;
+    let parts = parts(clock, Ingest::shut(), reader, telemetry, shared, revisions, Counted::default(), closing);
     Ok(Running { parts, writer: None, store, snapshots })
 }
 
@@ -206,6 +211,7 @@ fn parts(
     clock: Clock,
     ingest: Ingest,
     reader: Reader,
+    telemetry: Telemetry,
     shared: Arc<Shared>,
     revisions: tokio::sync::watch::Receiver<crate::board::Revision>,
     counted: Counted,
@@ -215,6 +221,7 @@ fn parts(
         clock,
         ingest,
         fleet: Arc::new(reader),
+        telemetry: Some(telemetry),
         figures: Arc::clone(&shared) as Arc<dyn FleetFigures>,
         control_planes: Arc::clone(&shared) as Arc<dyn ControlPlanes>,
         memory: Arc::clone(&shared) as Arc<dyn Memory>,

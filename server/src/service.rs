@@ -26,6 +26,7 @@ use crate::metrics::fleet::FleetFigures;
 use crate::metrics::process::Counted;
 use crate::sources::Sources;
 use crate::store::Taken;
+use crate::telemetry::Telemetry;
 
 /// What the front door stands before.
 pub struct Parts {
@@ -35,6 +36,8 @@ pub struct Parts {
     pub ingest: Ingest,
     /// Answers.
     pub fleet: Fleet,
+    /// What gateways do; `None` where that is not kept.
+    pub telemetry: Option<Telemetry>,
     /// The same answers in numbers, for `/metrics`.
     pub figures: Arc<dyn FleetFigures>,
     /// Which control planes there are.

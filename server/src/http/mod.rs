@@ -19,6 +19,8 @@ pub mod recordings;
 
 pub mod taps;
 
+pub mod telemetry;
+
 pub mod sources;
 
 pub mod once;

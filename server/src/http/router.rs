@@ -7,7 +7,9 @@ use leptos_axum::LeptosRoutes;
 use tower_http::compression::CompressionLayer;
 
 use crate::http::assets::Assets;
-use crate::http::{Door, events, front, health, openapi, pages, recordings, rest, scrape, sources, taps, told};
+use crate::http::{
+    Door, events, front, health, openapi, pages, recordings, rest, scrape, sources, taps, telemetry, told,
+};
 
 /// The router of a door.
 pub fn router(door: Door, assets: &Assets) -> Router {
@@ -40,6 +42,10 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         // `tidemark tap`.
         .route("/api/v1/taps/{stream}", get(taps::has))
         .route("/api/v1/taps/{stream}/facts", post(taps::facts))
+        // Gateways tell what they do.
+        .route("/ingest/kong/http-log", telemetry::senders())
+        .route("/ingest/kong/http-log/{cp}", telemetry::senders_of_control_plane())
+        .route("/ingest/kong/http-log/{cp}/{node}", telemetry::senders_of_node())
         // Read about it.
         .route("/api", get(openapi::page))
         .route("/api/openapi.json", get(openapi::document))
@@ -65,7 +71,10 @@ pub fn router(door: Door, assets: &Assets) -> Router {
 }
 
 /// Routes that neither the interface's description nor the pages list.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 16] = [
+    "/ingest/kong/http-log",
+    "/ingest/kong/http-log/{cp}",
+    "/ingest/kong/http-log/{cp}/{node}",
     "/api/v1/recordings",
     "/api/v1/recordings/{digest}",
     "/api/v1/control-planes/{cp}/word",

@@ -54,6 +54,12 @@ impl FromRequest<Door> for Sent {
 }
 
 impl Sent {
+    /// Reads the body in its turn, which is held as long as the permit.
+    pub(crate) async fn read(self) -> Result<(Door, String, Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let (body, turn) = received(&self.door, &self.headers, self.body).await?;
+        Ok((self.door, self.path, body, turn))
+    }
+
     /// Reads the body in its turn, stores what `tell` makes of it, and answers.
     pub(crate) async fn tells<F, Telling>(self, tell: F) -> Result<Response, Problem>
     where

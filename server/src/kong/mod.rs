@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
 //! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those; [`admin`],
-//! [`status`] and [`metrics`] read what Kong answers when asked; [`hash`], [`outline`], [`digest`] and [`shape`] say
+//! [`status`] and [`metrics`] read what Kong answers when asked, and [`http_log`] what it tells of its traffic; [`hash`], [`outline`], [`digest`] and [`shape`] say
 //! what a configuration is. [`assemble`] leaves Kong behind: from what was seen to the facts that Tidemark judges by.
 
 pub mod facts;
@@ -54,6 +54,8 @@ pub mod assemble;
 mod cluster;
 
 pub(crate) mod http_date;
+
+pub mod http_log;
 
 pub(crate) mod json;
 

@@ -112,6 +112,9 @@ pub(super) static MARK: Bulk = Bulk::new(
             touched_sequence   = excluded.touched_sequence",
 );
 
+pub(super) static TELEMETRY_NAME: Bulk =
+    Bulk::new("write names of telemetry", "insert into telemetry_name (id, scope_id, kind, name) values ", 4, "");
+
 pub(super) static REMEMBERED: Bulk = Bulk::new(
     "remember answers",
     "insert into remembered (key, request_digest, status, body, at_ms) values ",
@@ -182,6 +185,7 @@ mod tests {
             &WORD,
             &EVENT,
             &MARK,
+            &TELEMETRY_NAME,
             &REMEMBERED,
         ];
         for bulk in all {

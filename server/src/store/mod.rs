@@ -47,6 +47,8 @@ mod progress;
 
 mod propagation;
 
+mod telemetry;
+
 mod state;
 
 mod names;
@@ -74,6 +76,9 @@ pub use propagation::KeptPropagation;
 pub use purge::{Purged, Retention};
 pub use reached::{Reached, gives_way};
 pub use replay::Replay;
+pub use telemetry::{
+    SumsKept, SumsProgress, SumsRange, SumsRow, SyncCost, TelemetryCommit, TelemetrySizes, TelemetryState,
+};
 
 use lock::Lock;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};

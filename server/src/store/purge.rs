@@ -11,7 +11,7 @@ use super::remembered::REMEMBERED_FOR_MS;
 use super::state::State;
 use sqlx::{Connection, SqliteConnection};
 use std::collections::HashSet;
-use tidemark_domain::time::{DAY, Timestamp};
+use tidemark_domain::time::{DAY, HOUR, Timestamp};
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,24 @@ pub struct Retention {
     pub intervals_ms: i64,
     /// Keyframes; the newest is always kept.
     pub keyframes_ms: i64,
+    /// Sums of traffic and of what nodes use, by minute.
+    pub minutes_ms: i64,
+    /// The same by hour.
+    pub hours_ms: i64,
+    /// The same by day, and what syncs cost.
+    pub days_ms: i64,
 }
 
 impl Default for Retention {
-    /// 30 and 7 days (DESIGN 6).
+    /// 30 and 7 days (DESIGN 6); of sums so much that a chart of a day, of a month and of a year reaches back that far.
     fn default() -> Self {
-        Self { intervals_ms: 30 * DAY, keyframes_ms: 7 * DAY }
+        Self {
+            intervals_ms: 30 * DAY,
+            keyframes_ms: 7 * DAY,
+            minutes_ms: 26 * HOUR,
+            hours_ms: 32 * DAY,
+            days_ms: 400 * DAY,
+        }
     }
 }
 

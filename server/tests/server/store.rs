@@ -869,7 +869,7 @@ proptest! {
                 let at = batch.last().expect("a chunk is not empty").recorded_at;
                 fresh.store.write_keyframe(sequence, at, 1, vec![]).await.expect("written");
                 // Runs in keyframes outlive here what they name.
-                let retention = Retention { intervals_ms: kept_ms, keyframes_ms: DAY };
+                let retention = Retention { intervals_ms: kept_ms, keyframes_ms: DAY, ..Retention::default() };
                 fresh.store.purge(at, retention, 10).await.expect("purged");
                 let opened = Store::open_read_only(&fresh.path()).await.expect("a reader");
                 for known in &known {

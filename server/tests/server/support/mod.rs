@@ -103,6 +103,7 @@ impl Plan {
             clock: self.clock.clone(),
             ingest,
             fleet: Arc::new(fixture.clone()),
+            telemetry: None,
             figures: Arc::new(fixture.clone()),
             control_planes: Arc::new(fixture.clone()),
             memory: Arc::new(fixture.clone()),
