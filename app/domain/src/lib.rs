@@ -5,7 +5,7 @@
 //!
 //! Read in this order: the small values ([`time`], [`hash`], [`id`], [`gateway`]), then [`fact`], [`guard`],
 //! [`ledger`], [`delays`], [`node`], [`verdict`], [`assess`], [`fleet`]; last what people ask and read ([`query`], [`common`], [`sentence`],
-//! [`drawing`], [`view`]), and what traffic adds up to ([`sketch`], [`traffic`]).
+//! [`drawing`], [`view`]), and what traffic adds up to ([`sketch`], [`traffic`], [`analytics`]).
 
 pub mod time;
 
@@ -46,5 +46,7 @@ pub mod drawing;
 pub mod sketch;
 
 pub mod traffic;
+
+pub mod analytics;
 
 pub mod view;
