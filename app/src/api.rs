@@ -19,6 +19,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::{
@@ -53,6 +54,8 @@ pub trait FleetApi: Send + Sync {
     fn versions(&self, control_plane: CpName, paging: Paging, moment: Moment) -> Answer<'_, VersionsView>;
     /// One version.
     fn version(&self, control_plane: CpName, ordinal: Ordinal, moment: Moment) -> Answer<'_, VersionView>;
+    /// Traffic of a range that ends at the moment, where the question does not say another.
+    fn traffic(&self, question: TrafficQuestion, moment: Moment) -> Answer<'_, TrafficView>;
 }
 
 /// What the server puts into the context of every page.
@@ -210,6 +213,18 @@ pub async fn versions(cp: String, after: String, at: String, known: String) -> R
 #[server(name = AskVersion, prefix = "/pages", endpoint = "version", input = GetUrl, output = Post<Wire>)]
 pub async fn version(cp: String, n: String, at: String, known: String) -> Result<Told<VersionView>, ApiError> {
     answer(async { asked()?.version(name(&cp)?, name(&n)?, moment(&at, &known)?).await }).await
+}
+
+/// Traffic; the question is the query of the page's URL.
+#[server(name = AskTraffic, prefix = "/pages", endpoint = "traffic", input = GetUrl, output = Post<Wire>)]
+pub async fn traffic(q: String, at: String, known: String) -> Result<Told<TrafficView>, ApiError> {
+    answer(async {
+        let pairs = TrafficQuestion::pairs(&q);
+        let question = TrafficQuestion::read(&pairs);
+        let question = question.map_err(|wrong| ApiError::BadRequest(format!("{}: {}", wrong.name, wrong.reason)))?;
+        asked()?.traffic(question, moment(&at, &known)?).await
+    })
+    .await
 }
 
 /// The answer, packed, and the status of the response if there is none.

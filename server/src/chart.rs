@@ -3,6 +3,8 @@
 //! plotters knows colours, not classes. Each [`Ink`] has a colour here that stands for it and is never shown: the backend
 //! takes it back into the ink. A colour that stands for none is a fault of ours, and draws as an axis.
 
+pub mod series;
+
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange;

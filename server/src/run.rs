@@ -114,12 +114,14 @@ pub async fn live_keeping(
     let counted = Counted::default();
     let shared = Shared::new(&board, store.clone(), database);
     let revisions = board.revisions();
-    let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), Arc::clone(&policy));
     let watcher = Watched { counted: counted.clone(), shared: Arc::clone(&shared) };
+    let reading_policy = Arc::clone(&policy);
     let writer = Writer::new(board, store.clone(), clock.clone(), policy, sequence, watcher).keeping(retention);
     let keeper = Keeper::new(Arc::clone(&shared.snapshots), store.clone(), clock.clone());
     let (telemetry, summing) =
         Telemetry::live(store.clone(), clock.clone(), Arc::clone(&shared.snapshots), ingest.clone(), retention).await?;
+    let reader = Reader::new(Arc::clone(&shared.snapshots), store.clone(), clock.clone(), reading_policy)
+        .with(telemetry.clone());
     let (writing, keeping) = (writer.run(queue, closing.clone()), keeper.run(closing.clone()));
     let summing = summing.run(closing.clone());
     // One task to wait for: once both have ended, nobody holds the store.
@@ -150,9 +152,9 @@ pub async fn held(
     let board = Board::new(fleet, Arc::clone(&policy), at);
     let shared = Shared::new(&board, store.clone(), database);
     let revisions = board.revisions();
-    let reader = Reader::new(board.snapshots(), store.clone(), clock.clone(), policy);
     let snapshots = Arc::clone(&shared.snapshots);
     let telemetry = Telemetry::held(store.clone(), clock.clone(), Arc::clone(&snapshots)).await?;
+    let reader = Reader::new(Arc::clone(&snapshots), store.clone(), clock.clone(), policy).with(telemetry.clone());
     let parts = parts(clock, Ingest::shut(), reader, telemetry, shared, revisions, Counted::default(), closing);
     Ok(Running { parts, writer: None, store, snapshots })
 }

@@ -187,6 +187,18 @@ impl TrafficQuestion {
         Ok(question)
     }
 
+    /// The parameters of a query, decoded: pairs of names and values. What is not of that form is a name without a value.
+    #[must_use]
+    pub fn pairs(query: &str) -> Vec<(String, String)> {
+        let parts = query.split('&').filter(|part| !part.is_empty());
+        parts
+            .map(|part| {
+                let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                (decoded(name), decoded(value))
+            })
+            .collect()
+    }
+
     /// The parameters that [`Self::read`] reads, as a query; empty for the default question.
     #[must_use]
     pub fn query(&self) -> String {
@@ -223,6 +235,25 @@ impl TrafficQuestion {
         let only = self.only.iter().filter(|(one, _)| *one != by).cloned().collect();
         Self { range: self.range, by: self.by, only }
     }
+}
+
+/// A value of a query as it was meant. What is no text is shown as that.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes().iter();
+    while let Some(byte) = rest.next().copied() {
+        let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let ahead = rest.as_slice();
+        match (byte, ahead.first().and_then(|one| hex(*one)), ahead.get(1).and_then(|one| hex(*one))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high * 16 + low);
+                rest.nth(1);
+            }
+            (b'+', ..) => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A value in a query (RFC 3986, what is not unreserved).
@@ -445,24 +476,7 @@ mod tests {
                 by,
                 only: vec![(By::Service, name)],
             };
-            let query = question.query();
-            let pairs: Vec<(String, String)> = query
-                .split('&')
-                .filter_map(|pair| pair.split_once('='))
-                .map(|(name, value)| {
-                    let mut bytes = Vec::new();
-                    let mut rest = value.bytes();
-                    while let Some(byte) = rest.next() {
-                        if byte == b'%' {
-                            let hex: Vec<u8> = rest.by_ref().take(2).collect();
-                            bytes.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
-                        } else {
-                            bytes.push(byte);
-                        }
-                    }
-                    (name.to_owned(), String::from_utf8(bytes).unwrap())
-                })
-                .collect();
+            let pairs = TrafficQuestion::pairs(&question.query());
             prop_assert_eq!(TrafficQuestion::read(&pairs), Ok(question));
         }
     }

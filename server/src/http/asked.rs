@@ -74,6 +74,12 @@ impl Asked {
         Ok(Paging { after: self.take("after"), size: size.transpose()? })
     }
 
+    /// All that is left.
+    #[must_use]
+    pub fn rest(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Nothing is left.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub mod once;
 
 pub mod body;
 
+pub mod csv;
+
 pub mod asked;
 
 pub mod problem;

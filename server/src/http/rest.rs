@@ -3,11 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 
+use axum::response::{IntoResponse, Response};
+
 use crate::http::Door;
 use crate::http::asked::{Asked, Parted, part};
+use crate::http::csv;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::views;
 use tidemark_app::api::ApiError;
+use tidemark_domain::analytics::TrafficQuestion;
 use tidemark_domain::id::CpName;
 
 /// An answer or a problem.
@@ -120,6 +124,33 @@ pub async fn control_plane(
     let found = control_planes.into_iter().find(|control_plane| control_plane.name == cp);
     let found = found.ok_or_else(|| ApiError::NotFound(format!("there is no control plane {cp}")))?;
     Ok(Json(found.into()))
+}
+
+/// Traffic of a range: what requests add up to, split by one thing and narrowed to others, with its series. As CSV with
+/// `format=csv`: exactly the rows of the answer.
+#[utoipa::path(get, path = "/api/v1/traffic", tag = "ask",
+    params(
+        ("range" = Option<String>, Query, description = "`1h` (if absent), `6h`, `24h`, `7d`, `30d`, `365d`: up to now, or to `at`."),
+        ("from" = Option<String>, Query, description = "In place of `range`, with `to`: RFC 3339."),
+        ("to" = Option<String>, Query, description = "In place of `range`, with `from`: RFC 3339."),
+        ("by" = Option<String>, Query, description = "`route` (if absent), `service`, `status`, `config`, `node`, `region`, `gateway`, `consumer`, `application`, `cp`."),
+        ("cp" = Option<String>, Query, description = "Of this control plane only; so `service`, `route`, `status`, `config`, `node`, `region`, `gateway`, `consumer`, `application`, where they are kept together with `by`."),
+        ("format" = Option<String>, Query, description = "`json` (if absent), `csv`: the rows, `points.csv`: the series."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::Traffic), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
+pub async fn traffic(State(door): State<Door>, mut asked: Asked) -> Result<Response, Problem> {
+    let moment = asked.moment()?;
+    let format = asked.take("format");
+    let question = TrafficQuestion::read(&asked.rest()).map_err(|wrong| Problem::bad(&wrong.name, wrong.reason))?;
+    let view = door.fleet.traffic(question, moment).await?;
+    match format.as_deref() {
+        None | Some("json") => Ok(Json(views::Traffic::from(view)).into_response()),
+        Some("csv") => Ok(csv::answer("traffic", &csv::rows(&view))),
+        Some("points.csv") => Ok(csv::answer("traffic-points", &csv::points(&view))),
+        Some(_) => Err(Problem::bad("format", "expected one of json, csv, points.csv")),
+    }
 }
 
 /// The ledger of one control plane, newest first.

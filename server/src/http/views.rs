@@ -1,6 +1,10 @@
 //! The answers of the REST interface: types of their own, because REST is a promise. The domain's views may change;
 //! what is written here may only grow. Times are RFC 3339, states are the words of `DESIGN.md`.
 
+mod traffic;
+
+pub use traffic::{Totals, Traffic, TrafficPoint, TrafficRow};
+
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};

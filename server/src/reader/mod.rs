@@ -10,11 +10,13 @@ use crate::chart::{self, Spread};
 use crate::clock::Clock;
 use crate::propagation;
 use crate::store::{Interval, IntervalKey, Replay, Store, StoreError, gives_way};
+use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
+use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Said, Scope, What};
 use tidemark_domain::fleet::Fleet;
@@ -52,6 +54,7 @@ pub struct Reader {
     store: Store,
     clock: Clock,
     policy: Arc<Policy>,
+    telemetry: Option<Telemetry>,
     past: Arc<Mutex<VecDeque<(Moment, Arc<Snapshot>)>>>,
 }
 
@@ -59,7 +62,26 @@ impl Reader {
     /// A reader over what the board publishes and the store keeps.
     #[must_use]
     pub fn new(snapshots: Arc<ArcSwap<Snapshot>>, store: Store, clock: Clock, policy: Arc<Policy>) -> Self {
-        Self { snapshots, store, clock, policy, past: Arc::default() }
+        Self { snapshots, store, clock, policy, telemetry: None, past: Arc::default() }
+    }
+
+    /// The same, answering of traffic too.
+    #[must_use]
+    pub fn with(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = Some(telemetry);
+        self
+    }
+
+    async fn traffic_of(&self, question: TrafficQuestion, moment: Moment) -> Result<TrafficView, ApiError> {
+        let Some(telemetry) = &self.telemetry else {
+            return Err(ApiError::Unavailable("no telemetry is kept here".to_owned()));
+        };
+        let (snapshot, mut as_of) = self.snapshot(moment).await?;
+        // The board's answer is some moments old; the range ends now.
+        if !as_of.past {
+            as_of.at = as_of.at.max(self.clock.now());
+        }
+        telemetry.traffic(question, as_of, &snapshot).await
     }
 
     /// The answer of a moment, and which one it is.
@@ -168,6 +190,10 @@ impl Reader {
 }
 
 impl FleetApi for Reader {
+    fn traffic(&self, question: TrafficQuestion, moment: Moment) -> Answer<'_, TrafficView> {
+        Box::pin(self.traffic_of(question, moment))
+    }
+
     fn fleet(&self, moment: Moment) -> Answer<'_, FleetView> {
         Box::pin(async move {
             let (snapshot, as_of) = self.snapshot(moment).await?;

@@ -32,6 +32,8 @@ pub mod take;
 
 pub mod writer;
 
+pub mod ask;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use parking_lot::Mutex;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
+use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
 use tidemark_domain::fact::{Attributes, Declaration, Fact, Source, What};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
@@ -325,6 +326,10 @@ fn missing<T: Send + 'static>(what: &str) -> Answer<'static, T> {
 }
 
 impl FleetApi for Fixture {
+    fn traffic(&self, _: TrafficQuestion, _: Moment) -> Answer<'_, TrafficView> {
+        Box::pin(async { Err(ApiError::Unavailable("no telemetry is kept here".to_owned())) })
+    }
+
     fn fleet(&self, moment: Moment) -> Answer<'_, FleetView> {
         let nodes = |word| u32::from(matches!(word, ConfigWord::Behind | ConfigWord::Current));
         found(FleetView {
