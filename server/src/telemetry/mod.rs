@@ -197,6 +197,14 @@ impl Telemetry {
         answer.await.unwrap_or(Err(SubmitError::Closed))
     }
 
+    /// Waits until everything that was taken before is stored, and the minutes that are over by now are summed up.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub async fn settle(&self) -> Result<(), SubmitError> {
+        self.submit(Vec::new(), Vec::new(), None).await.map(|_| ())
+    }
+
     /// Names of telemetry.
     #[must_use]
     pub fn names(&self) -> &Names {

@@ -127,6 +127,10 @@ impl Writer {
             rows += next.rows.len();
             batch.push(next);
         }
+        let settles = batch.iter().any(|one| one.rows.is_empty() && one.costs.is_empty());
+        if settles {
+            self.tick().await;
+        }
         self.commit(batch).await;
     }
 
@@ -151,6 +155,11 @@ impl Writer {
             rows.extend(submission.rows.into_iter().map(|row| row.in_minute(row.minute().max(open_from))));
             costs.extend(submission.costs);
             answers.push((submission.done, Stored::New));
+        }
+        if rows.is_empty() && costs.is_empty() {
+            // Somebody waits only to be told that all before is done.
+            answers.into_iter().for_each(|(done, answer)| drop(done.send(Ok(answer))));
+            return;
         }
         let fresh = telemetry.fresh();
         let mut packed = Vec::with_capacity(rows.len() * 40);

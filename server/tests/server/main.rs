@@ -29,6 +29,7 @@ mod store;
 mod stories;
 mod tap;
 mod tap_recorded;
+mod telemetry;
 mod tidy;
 mod wire;
 mod wire_recorded;

@@ -24,6 +24,7 @@ use tidemark_server::http::{Door, DoorLimits};
 use tidemark_server::ingest::Ingest;
 use tidemark_server::run;
 use tidemark_server::store::Store;
+use tidemark_server::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -34,6 +35,8 @@ pub const START: &str = "2026-11-20T03:00:00Z";
 pub struct App {
     router: Router,
     ingest: Ingest,
+    /// What gateways do.
+    pub telemetry: Telemetry,
     store: Store,
     /// What the board publishes.
     pub snapshots: Arc<ArcSwap<Snapshot>>,
@@ -58,12 +61,13 @@ impl App {
         let closing = CancellationToken::new();
         let running = run::live(&database, clock.clone(), Policy::default(), closing.clone()).await.expect("it starts");
         let ingest = running.parts.ingest.clone();
+        let telemetry = running.parts.telemetry.clone().expect("it is kept");
         let assets = Assets::load();
         let options = assets.leptos_options("127.0.0.1:3000".parse().expect("an address"));
         let door = Door::new(running.parts, None, DoorLimits::default(), options);
         let router = router(door, &assets);
         let (store, snapshots, writer) = (running.store, running.snapshots, running.writer);
-        Self { router, ingest, store, snapshots, closing, writer, clock, database, folder }
+        Self { router, ingest, telemetry, store, snapshots, closing, writer, clock, database, folder }
     }
 
     /// Stops the service as a signal would, waits for the end, and starts it again on the same database.
@@ -80,8 +84,8 @@ impl App {
         self.store.close().await.expect("the store closes");
         self.clock.advance(pause_ms);
         // The rest holds the database as long as it lives.
-        let Self { router, ingest, store, clock, database, folder, .. } = self;
-        drop((router, ingest, store));
+        let Self { router, ingest, telemetry, store, clock, database, folder, .. } = self;
+        drop((router, ingest, telemetry, store));
         Self::open(folder, database, clock).await
     }
 
