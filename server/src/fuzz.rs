@@ -4,11 +4,11 @@
 
 use crate::ingest::wire;
 use crate::kong::assemble::Assembler;
-use crate::kong::facts::Party;
+use crate::kong::facts::{Fact as Seen, Observed, Party, Place};
 use crate::kong::frame::{HEAD_MAX, Head, LENGTH_END};
 use crate::kong::session::{Event, Session};
 use crate::kong::v2::Encoding;
-use crate::kong::{exchange, handshake, metrics, recognize, v1, v2};
+use crate::kong::{exchange, handshake, konnect, metrics, recognize, v1, v2};
 use crate::tap::copies::Budget;
 use crate::tap::parcel::Parcel;
 use crate::tap::splitter::{Piece, Splitter};
@@ -21,13 +21,14 @@ use tidemark_domain::time::Timestamp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every reader. The names are those of the fuzz targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("frame", frame),
     ("v1", v1_frames),
     ("v2", v2_frames),
     ("connection", connection),
     ("recording", recording),
     ("answer", answer),
+    ("konnect", of_konnect),
     ("metrics", exposition),
     ("heartbeats", heartbeats),
     ("parcel", parcel),
@@ -124,6 +125,27 @@ fn answer(bytes: &[u8]) {
     for status in [200, 503] {
         _ = exchange::answer(path, status, Some(0), &body);
     }
+}
+
+/// An answer of Konnect's, taken for each that it may be, and told twice.
+fn of_konnect(bytes: &[u8]) {
+    let Ok(body) = serde_json::from_slice(bytes) else { return };
+    if let Ok(page) = konnect::node_page(&body, Some(0)) {
+        assert!(page.rows.len() + page.rejected.len() <= konnect::ITEMS_MAX);
+        let mut assembler = Assembler::konnect("fuzz".parse().expect("a name"));
+        for row in page.rows.iter().chain(&page.rows) {
+            let place = Place::Endpoint("fuzz".into());
+            let fact = Seen::Row(Box::new(row.clone()));
+            _ = assembler.take(&Observed { at_ms: 0, place, node: None, fact });
+        }
+    }
+    let mut words = konnect::Words::default();
+    for by_version in [true, true, false] {
+        let expected = [konnect::expected_hash(&body), konnect::expected_version(&body)];
+        let [hash, version] = expected.map(|expected| expected.ok().flatten());
+        _ = words.of_run(hash, version, by_version);
+    }
+    _ = (konnect::control_planes(&body), konnect::problem(&body));
 }
 
 fn exposition(bytes: &[u8]) {

@@ -11,6 +11,7 @@ use super::facts::{
     Answer, ApplyFailure, Ending, Fact as Seen, Introduction, NodeStatus, Observed, Offer, Party, Place, Protocol,
     Readiness, Row, SyncStatus,
 };
+use super::konnect;
 use super::metrics::Exposition;
 use super::outline::{Difference, Outline};
 use super::own;
@@ -67,6 +68,8 @@ pub struct Assembler {
     control_plane: CpName,
     /// Where connections are seen from.
     listener: Source,
+    /// Whose table of nodes is polled.
+    poller: Source,
     /// Which replica is at the other end, where all connections are to one.
     replica: Option<Line>,
     peers: HashMap<Arc<str>, Peer>,
@@ -90,6 +93,7 @@ impl Assembler {
         Self {
             control_plane,
             listener: Source::Tap,
+            poller: Source::AdminApi,
             replica: None,
             peers: HashMap::new(),
             arrivals: BTreeMap::new(),
@@ -107,6 +111,12 @@ impl Assembler {
     #[must_use]
     pub fn shadow(control_plane: CpName, replica: Option<Line>) -> Self {
         Self { listener: Source::Shadow, replica, ..Self::new(control_plane) }
+    }
+
+    /// The same for rows of Konnect's nodes.
+    #[must_use]
+    pub fn konnect(control_plane: CpName) -> Self {
+        Self { poller: Source::Konnect, ..Self::new(control_plane) }
     }
 
     /// Whose facts these are.
@@ -337,11 +347,11 @@ impl Assembler {
                 endpoint.poll_gap_ms = endpoint.last_poll_ms.map_or(0, |last| at.ms().saturating_sub(last));
                 endpoint.last_poll_ms = Some(at.ms());
                 let back = std::mem::take(&mut endpoint.is_down);
-                back.then(|| self.fact(at, at, Source::AdminApi, What::Read)).into_iter().collect()
+                back.then(|| self.fact(at, at, self.poller, What::Read)).into_iter().collect()
             }
             Seen::Unreachable { .. } if endpoint.is_control_plane && !endpoint.is_down => {
                 endpoint.is_down = true;
-                vec![self.fact(at, at, Source::AdminApi, What::ControlPlaneDown)]
+                vec![self.fact(at, at, self.poller, What::ControlPlaneDown)]
             }
             Seen::Metrics(exposition) => self.exposition(at, endpoint, exposition).into_iter().collect(),
             Seen::Status(status) => self.status(at, endpoint, status).into_iter().collect(),
@@ -370,6 +380,7 @@ impl Assembler {
             hostname: row.real_hostname().and_then(outside),
             ip: row.ip.as_deref().and_then(outside),
             gateway_version: version(row.gateway_version.as_deref()),
+            protocol: (self.poller == Source::Konnect).then(|| row.hash.and_then(konnect::protocol_of)).flatten(),
             labels: (!row.labels.is_empty()).then(|| Labels::new(labels).ok()).flatten(),
             capabilities: outside(&row.capabilities.join(" ")),
             certificate_expires_at: row.certificate_expires_s.map(seconds),
@@ -382,7 +393,7 @@ impl Assembler {
             uncertain_ms: u32::try_from(endpoint.poll_gap_ms.clamp(SECOND, 600 * SECOND)).unwrap_or(u32::MAX),
             ..Report::silent(node)
         };
-        Some(self.fact(reported_at, at, Source::AdminApi, What::Report(Box::new(report))))
+        Some(self.fact(reported_at, at, self.poller, What::Report(Box::new(report))))
     }
 
     /// A node's own metrics say which node answers at their endpoint, and when its certificate ends.
@@ -545,6 +556,10 @@ fn sync_status(status: &SyncStatus) -> Option<fact::SyncStatus> {
         SyncStatus::PluginSetIncompatible => withheld(WithheldReason::PluginSet),
         SyncStatus::PluginVersionIncompatible => withheld(WithheldReason::PluginVersion),
         SyncStatus::FilterSetIncompatible => withheld(WithheldReason::FilterSet),
+        SyncStatus::Incompatible { detail } => {
+            let detail = detail.as_deref().and_then(outside);
+            Some(fact::SyncStatus::Withheld { reason: WithheldReason::Other, detail })
+        }
         SyncStatus::Unknown | SyncStatus::Other(_) => None,
     }
 }

@@ -281,8 +281,8 @@ pub enum Ending {
     Failure { error: String },
 }
 
-/// A row of `GET /clustering/data-planes`, or the little of it that `GET /clustering/status` shows
-/// (`kong-hybrid.md` 3.1, 3.2).
+/// A row of `GET /clustering/data-planes`, or the little of it that `GET /clustering/status` or Konnect shows
+/// (`kong-hybrid.md` 3.1, 3.2, 6.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub node_id: String,
@@ -329,6 +329,10 @@ pub enum SyncStatus {
     PluginSetIncompatible,
     PluginVersionIncompatible,
     FilterSetIncompatible,
+    /// Konnect's word for all of these, with the first of its reasons.
+    Incompatible {
+        detail: Option<String>,
+    },
     /// A word that Kong may learn later.
     Other(String),
 }

@@ -5,9 +5,10 @@
 //! of Kong's hybrid mode; a section number follows it.
 //!
 //! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
-//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those; [`admin`],
-//! [`status`] and [`metrics`] read what Kong answers when asked, and [`http_log`] what it tells of its traffic; [`hash`], [`outline`], [`digest`] and [`shape`] say
-//! what a configuration is. [`assemble`] leaves Kong behind: from what was seen to the facts that Tidemark judges by.
+//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those;
+//! [`admin`], [`status`], [`metrics`] and [`konnect`] read what is answered when asked, and [`http_log`] what Kong tells of
+//! its traffic; [`hash`], [`outline`], [`digest`] and [`shape`] say what a configuration is. [`assemble`] leaves Kong
+//! behind: from what was seen to the facts that Tidemark judges by.
 
 pub mod facts;
 
@@ -34,6 +35,8 @@ pub mod admin;
 pub mod status;
 
 pub mod metrics;
+
+pub mod konnect;
 
 pub mod hash;
 

@@ -17,12 +17,13 @@ const DAMAGED: usize = 12;
 const SAMPLE_MAX: usize = 32 * 1024;
 
 /// Samples by hand, for a clone without recordings.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     r#"{"type":"basic_info","plugins":[{"name":"jq","version":"1"}],"labels":{"a":"b"}}"#,
     r#"{"type":"reconfigure","config_table":{"services":[{"id":"1","port":80}]},"config_hash":"x"}"#,
     r#"{"id":1,"method":"kong.sync.v2.get_delta","params":[{"default":{"version":"v02_0000000000000000000000000042"}}]}"#,
     "# TYPE kong_x counter\nkong_x{a=\"b\"} 1\n",
     r#"[{"control_plane":"eu","node_id":"n","hash":"6de1944179b6c16febb0a724310a4d49","labels":{"a":"b"}}]"#,
+    r#"{"items":[{"id":"n","type":"kong-proxy","last_ping":1,"config_hash":"6de1944179b6c16febb0a724310a4d49"}],"page":{"next":"a"},"expected_hash":"6de1944179b6c16febb0a724310a4d49","data":[{"id":"1","name":"eu"}]}"#,
     "GET /v1/outlet?node_id=n&node_hostname=h&node_version=3.9.3 HTTP/1.1\r\n\r\n",
 ];
 

@@ -487,6 +487,7 @@ fn word(status: &SyncStatus) -> &'static str {
         SyncStatus::PluginSetIncompatible => "plugin_set_incompatible",
         SyncStatus::PluginVersionIncompatible => "plugin_version_incompatible",
         SyncStatus::FilterSetIncompatible => "filter_set_incompatible",
-        SyncStatus::Unknown | SyncStatus::Other(_) => "unknown",
+        // The second is Konnect's, which has no such table.
+        SyncStatus::Unknown | SyncStatus::Incompatible { .. } | SyncStatus::Other(_) => "unknown",
     }
 }
