@@ -30,7 +30,7 @@ pub struct SourcesAnswer {
 pub struct SourceAnswer {
     /// Its name in the settings.
     name: String,
-    /// `admin_api`, `status`, `shadow` or `tap`.
+    /// `admin_api`, `status`, `konnect`, `shadow` or `tap`.
     kind: &'static str,
     /// Whom it watches.
     control_plane: String,

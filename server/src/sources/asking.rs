@@ -55,8 +55,40 @@ pub struct Answer {
     pub status: u16,
     /// When, by the clock of whoever answered.
     pub date_ms: Option<i64>,
+    /// Not to be asked again before this.
+    pub retry_after: Option<RetryAfter>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// What `Retry-After` says (RFC 9110 10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After so many milliseconds.
+    In(i64),
+    /// At a moment, by the clock of whoever answered.
+    At(i64),
+}
+
+impl RetryAfter {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than a number holds are a long time.
+            return Some(Self::In(text.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(1_000)));
+        }
+        http_date::parse(text).map(Self::At)
+    }
+
+    /// How long that is, counted from the answer.
+    #[must_use]
+    pub fn since(self, answered_ms: i64) -> Duration {
+        let ms = match self {
+            Self::In(ms) => ms,
+            Self::At(at_ms) => at_ms.saturating_sub(answered_ms),
+        };
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
 }
 
 impl Answer {
@@ -123,10 +155,14 @@ impl Asker {
             let client = client(&material, self.timeout).map_err(Trouble::Ours)?;
             self.made = Some((material.clone(), client));
         }
-        let header = self.access.token_header.as_deref().and_then(|name| name.parse().ok());
+        let header = match self.access.is_bearer {
+            true => Some(http::header::AUTHORIZATION),
+            false => self.access.token_header.as_deref().and_then(|name| name.parse().ok()),
+        };
         let token = match (header, &material.token) {
             (Some(header), Some(token)) => {
-                let value = HeaderValue::from_str(token.expose());
+                let scheme = if self.access.is_bearer { "Bearer " } else { "" };
+                let value = HeaderValue::from_str(&format!("{scheme}{}", token.expose()));
                 let mut value =
                     value.map_err(|_| Trouble::Ours("the token has characters that no header can have".into()))?;
                 value.set_sensitive(true);
@@ -227,6 +263,8 @@ impl Requests {
         let status = response.status().as_u16();
         let date = response.headers().get(http::header::DATE);
         let date_ms = date.and_then(|value| value.to_str().ok()).and_then(http_date::parse);
+        let retry_after = response.headers().get(http::header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()).and_then(RetryAfter::parse);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(trouble)? {
             if body.len() + chunk.len() > most {
@@ -234,7 +272,13 @@ impl Requests {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, date_ms, body })
+        Ok(Answer { status, date_ms, retry_after, body })
+    }
+
+    /// Whether the token begins like this.
+    #[must_use]
+    pub fn token_begins_with(&self, prefix: &str) -> bool {
+        self.secret.expose().starts_with(prefix)
     }
 
     /// A text from the other side without our token in it.
@@ -289,4 +333,28 @@ fn is_ours(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_seconds_or_by_a_date() {
+        #[track_caller]
+        fn check(text: &str, expected_ms: Option<u64>) {
+            // Fri, 20 Nov 2026 08:54:37 GMT.
+            let wait = RetryAfter::parse(text).map(|wait| wait.since(1_795_164_877_000));
+            assert_eq!(wait, expected_ms.map(Duration::from_millis), "{text}");
+        }
+        check("0", Some(0));
+        check(" 120 ", Some(120_000));
+        check("Fri, 20 Nov 2026 08:55:37 GMT", Some(60_000));
+        check("Fri, 20 Nov 2026 08:54:00 GMT", Some(0));
+        check("99999999999999999999999", Some(i64::MAX.unsigned_abs()));
+        check("", None);
+        check("-1", None);
+        check("1.5", None);
+        check("soon", None);
+    }
 }

@@ -1,7 +1,7 @@
 //! `tidemark check-source NAME`: asks once, and says line by line what works and what does not. Nothing is stored.
 
 use super::settings::{Kind, Settings};
-use super::{admin_api, shadow, status};
+use super::{admin_api, konnect, shadow, status};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub async fn check(settings: &Settings) -> Found {
     match &settings.kind {
         Kind::AdminApi { urls } => admin_api::check(settings, urls, &mut say).await,
         Kind::Status(targets) => status::check(settings, targets, &mut say).await,
+        Kind::Konnect(given) => konnect::check(settings, given, &mut say).await,
         Kind::Shadow(given) => shadow::check(settings, given, &mut say).await,
     }
     found

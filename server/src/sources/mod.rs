@@ -1,8 +1,8 @@
 //! Sources that go and ask: one named background task for each `[[source]]` table.
 //!
 //! Read in this order: [`settings`] is what can be set; [`task`] is how a source lives, from one run to the next;
-//! [`admin_api`] and [`status`] are what is done in a run, with [`targets`] (whom to ask) and [`asking`] (how) below
-//! them; [`check`] is one run in words, and [`secret`] keeps credentials from being printed.
+//! [`admin_api`], [`status`] and [`konnect`] are what is done in a run, with [`targets`] (whom to ask) and [`asking`]
+//! (how) below them; [`check`] is one run in words, and [`secret`] keeps credentials from being printed.
 //!
 //! **What a failing source means.** A source that does not hear says so as a fact: its nodes are `unobserved` then, never
 //! `behind` (DESIGN 5.9). It does so at once where the failure is ours (a name, a way, all targets at once), and after
@@ -20,6 +20,8 @@ pub mod task;
 pub mod admin_api;
 
 pub mod status;
+
+pub mod konnect;
 
 pub mod shadow;
 
@@ -178,7 +180,7 @@ impl Sources {
         ingest: &Ingest,
         clock: &Clock,
         closing: &CancellationToken,
-        collector: &(impl Fn(&Settings) -> Box<dyn Collect> + Clone + Send + Sync + 'static),
+        collector: &(impl Fn(&Settings) -> Option<Box<dyn Collect>> + Clone + Send + Sync + 'static),
     ) -> Self {
         let around = Arc::new(Around {
             ingest: ingest.clone(),
@@ -192,7 +194,7 @@ impl Sources {
             let (entry, around, closing) = (Arc::clone(entry), Arc::clone(&around), closing.clone());
             match entry.settings.kind.clone() {
                 Kind::Shadow(given) => tokio::spawn(shadow::live(entry, *given, around, closing)),
-                Kind::AdminApi { .. } | Kind::Status(_) => {
+                Kind::AdminApi { .. } | Kind::Status(_) | Kind::Konnect(_) => {
                     tokio::spawn(task::live(entry, around, closing, collector.clone()))
                 }
             };
@@ -243,7 +245,9 @@ pub async fn take_over(
     let mut facts = Vec::new();
     for of in &snapshot.control_planes {
         let asking = |state: &&SourceState| {
-            matches!(state.source, Source::AdminApi | Source::Status | Source::Shadow) && !state.ended
+            let goes_and_asks =
+                matches!(state.source, Source::AdminApi | Source::Status | Source::Konnect | Source::Shadow);
+            goes_and_asks && !state.ended
         };
         for state in of.sources.iter().filter(asking) {
             let heard_at = state.last_fact_at.max(state.began_at).unwrap_or(now).min(now);
@@ -309,12 +313,13 @@ impl Round {
     }
 }
 
-/// Who does a run, for sources that live by runs.
-fn collector(settings: &Settings) -> Box<dyn Collect> {
+/// Who does a run; `None` for a source that does not live by runs, but stays connected.
+fn collector(settings: &Settings) -> Option<Box<dyn Collect>> {
     match &settings.kind {
-        Kind::AdminApi { urls } => Box::new(admin_api::Poller::new(settings, urls)),
-        Kind::Status(targets) => Box::new(status::Scraper::new(settings, targets)),
-        Kind::Shadow(_) => unreachable!("a shadow stays connected"),
+        Kind::AdminApi { urls } => Some(Box::new(admin_api::Poller::new(settings, urls))),
+        Kind::Status(targets) => Some(Box::new(status::Scraper::new(settings, targets))),
+        Kind::Konnect(konnect) => Some(Box::new(konnect::Poller::new(settings, konnect))),
+        Kind::Shadow(_) => None,
     }
 }
 

@@ -30,7 +30,11 @@ const TIMEOUT_DEFAULT_S: i64 = 5;
 /// A node of Kong's tells its control plane twice a minute what it runs.
 const REPORTS_EVERY: Duration = Duration::from_secs(30);
 /// The kinds, as a table names them.
-const KINDS: [&str; 3] = ["admin_api", "status", "shadow"];
+const KINDS: [&str; 4] = ["admin_api", "status", "konnect", "shadow"];
+/// Regions of Konnect (`kong-hybrid.md` 6.1).
+const REGIONS: [&str; 6] = ["us", "eu", "au", "me", "in", "sg"];
+/// Characters of the name of a control plane in Konnect.
+const KONNECT_NAME_MAX: usize = 256;
 /// Plugins, filters and versions of one shadow.
 const NAMED_MAX: usize = 1_000;
 
@@ -61,8 +65,39 @@ pub enum Kind {
     },
     /// The Status API of data planes.
     Status(Targets),
+    /// A control plane of Konnect.
+    Konnect(KonnectSettings),
     /// A control plane, as one more of its data planes.
     Shadow(Box<ShadowSettings>),
+}
+
+/// Which control plane of Konnect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KonnectSettings {
+    /// Where its API is.
+    pub at: KonnectAt,
+    /// Its id or its name in Konnect.
+    pub konnect_control_plane: String,
+}
+
+/// Where Konnect's API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KonnectAt {
+    /// In a region of Konnect's.
+    Region(String),
+    /// Behind an address, as of a proxy.
+    Url(Url),
+}
+
+impl KonnectAt {
+    /// The address; `None` for a region that makes none, which no setting is.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        match self {
+            Self::Region(region) => format!("https://{region}.api.konghq.com").parse().ok(),
+            Self::Url(url) => Some(url.clone()),
+        }
+    }
 }
 
 /// What a shadow is ([`crate::shadow::Settings`] says more of each).
@@ -112,6 +147,8 @@ pub struct Targets {
 pub struct Access {
     /// The header that carries the token.
     pub token_header: Option<String>,
+    /// Whether the token is sent as `Authorization: Bearer` instead.
+    pub is_bearer: bool,
     /// A file that holds the token.
     pub token_file: Option<PathBuf>,
     /// A variable that holds the token.
@@ -137,6 +174,7 @@ impl Kind {
         match self {
             Self::AdminApi { .. } => Source::AdminApi,
             Self::Status(_) => Source::Status,
+            Self::Konnect(_) => Source::Konnect,
             Self::Shadow(_) => Source::Shadow,
         }
     }
@@ -144,13 +182,14 @@ impl Kind {
 
 impl Settings {
     /// The pace at which its nodes are expected to be heard, in milliseconds; late is 1.5 of it, and three intervals
-    /// without a success must not look like that before they are told as blindness. A row of the Admin API may be 30
-    /// seconds old when it is read, as Kong's nodes report twice a minute; a Status API answers for the moment.
+    /// without a success must not look like that before they are told as blindness. A row of the Admin API or
+    /// of Konnect may be 30 seconds old when it is read, as Kong's nodes report twice a minute; a Status API answers for
+    /// the moment.
     #[must_use]
     pub fn pace_ms(&self) -> u32 {
         let (interval, timeout) = (self.interval, self.timeout);
         let pace = match &self.kind {
-            Kind::AdminApi { .. } => REPORTS_EVERY + interval.max(timeout),
+            Kind::AdminApi { .. } | Kind::Konnect(_) => REPORTS_EVERY + interval.max(timeout),
             Kind::Status(_) => (2 * interval + timeout).max(REPORTS_EVERY),
             Kind::Shadow(_) => REPORTS_EVERY,
         };
@@ -186,6 +225,13 @@ impl Settings {
                 if let Some(path) = &targets.file_sd {
                     line("file_sd", path.display().to_string().into());
                 }
+            }
+            Kind::Konnect(konnect) => {
+                match &konnect.at {
+                    KonnectAt::Region(region) => line("region", region.as_str().into()),
+                    KonnectAt::Url(url) => line("url", url.as_str().into()),
+                }
+                line("konnect_control_plane", konnect.konnect_control_plane.as_str().into());
             }
             Kind::Shadow(shadow) => {
                 let path = |path: &PathBuf| toml::Value::from(path.display().to_string());
@@ -283,6 +329,7 @@ fn one(fields: &mut Fields<'_>) -> Result<Settings, Wrong> {
     let (kind, interval_default_s) = match kind.value.as_str() {
         "admin_api" => (admin_api(fields)?, 10),
         "status" => (status(fields)?, 15),
+        "konnect" => (konnect(fields)?, 30),
         "shadow" => (shadow(fields)?, 30),
         _ => return Err(fields.bad(&kind, &format!("one of {}", KINDS.join(", ")))),
     };
@@ -291,7 +338,7 @@ fn one(fields: &mut Fields<'_>) -> Result<Settings, Wrong> {
         control_plane,
         interval: fields.seconds("interval_s", INTERVAL_S, interval_default_s)?,
         timeout: fields.seconds("timeout_s", TIMEOUT_S, TIMEOUT_DEFAULT_S)?,
-        access: access(fields)?,
+        access: access(fields, matches!(kind, Kind::Konnect(_)))?,
         kind,
     };
     fields.end()?;
@@ -325,6 +372,23 @@ fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
         return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns"));
     }
     Ok(Kind::Status(targets))
+}
+
+fn konnect(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
+    let regions = format!("one of {}", REGIONS.join(", "));
+    let named = format!("a name or an id of up to {KONNECT_NAME_MAX} characters");
+    let at = match (fields.text("region", &regions)?, fields.url("url")?) {
+        (Some(region), None) if REGIONS.contains(&region.value.as_str()) => KonnectAt::Region(region.value),
+        (Some(region), None) => return Err(fields.bad(&region, &regions)),
+        (None, Some(url)) => KonnectAt::Url(url),
+        (None, None) => return Err(fields.missing("region", &format!("{regions}; or url"))),
+        (Some(_), Some(_)) => return Err(fields.missing("region", "region or url, not both")),
+    };
+    let control_plane = fields.needed("konnect_control_plane", &named)?;
+    if control_plane.value.chars().count() > KONNECT_NAME_MAX {
+        return Err(fields.missing("konnect_control_plane", &named));
+    }
+    Ok(Kind::Konnect(KonnectSettings { at, konnect_control_plane: control_plane.value }))
 }
 
 fn shadow(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
@@ -371,8 +435,12 @@ fn shadow(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
     Ok(Kind::Shadow(Box::new(settings)))
 }
 
-fn access(fields: &mut Fields<'_>) -> Result<Access, Wrong> {
-    let token_header = fields.text("token_header", "the name of a header, as in Kong-Admin-Token")?;
+/// A bearer's token is needed, and its header is known.
+fn access(fields: &mut Fields<'_>, is_bearer: bool) -> Result<Access, Wrong> {
+    let token_header = match is_bearer {
+        true => None,
+        false => fields.text("token_header", "the name of a header, as in Kong-Admin-Token")?,
+    };
     if let Some(header) = &token_header
         && header.value.parse::<http::HeaderName>().is_err()
     {
@@ -381,6 +449,7 @@ fn access(fields: &mut Fields<'_>) -> Result<Access, Wrong> {
     let token_env = fields.text("token_env", "the name of a variable")?;
     let access = Access {
         token_header: token_header.map(|given| given.value),
+        is_bearer,
         token_file: fields.path("token_file")?,
         token_env: token_env.map(|given| given.value),
         client_cert_file: fields.path("client_cert_file")?,
@@ -391,7 +460,10 @@ fn access(fields: &mut Fields<'_>) -> Result<Access, Wrong> {
         return Err(fields.missing("token_file", "token_file or token_env, not both"));
     }
     let has_token = access.token_file.is_some() || access.token_env.is_some();
-    if has_token != access.token_header.is_some() {
+    if is_bearer && !has_token {
+        return Err(fields.missing("token_file", "token_file or token_env, with a token of Konnect"));
+    }
+    if !is_bearer && has_token != access.token_header.is_some() {
         return Err(fields.missing("token_header", "token_header together with token_file or token_env"));
     }
     if access.client_cert_file.is_some() != access.client_key_file.is_some() {

@@ -34,13 +34,13 @@ pub(super) async fn live(
     entry: Arc<Entry>,
     around: Arc<Around>,
     closing: CancellationToken,
-    collector: impl Fn(&Settings) -> Box<dyn Collect>,
+    collector: impl Fn(&Settings) -> Option<Box<dyn Collect>>,
 ) {
     let settings = &entry.settings;
+    let Some(mut collect) = collector(settings) else { return };
     let life = async {
         // Not all sources of a server at once.
         sleep(settings.interval.min(Duration::from_secs(4)).mul_f64(fraction(&settings.name) / 4.0)).await;
-        let mut collect = collector(settings);
         let mut panics = 0_u32;
         loop {
             let began = stopwatch();
@@ -56,7 +56,9 @@ pub(super) async fn live(
                 Err(panic) => {
                     let words = format!("a fault of ours: {}", words_of(&*panic));
                     tracing::error!(source = settings.name, "source {}: {words}; it begins anew", settings.name);
-                    collect = collector(settings);
+                    if let Some(anew) = collector(settings) {
+                        collect = anew;
+                    }
                     (Round::failed(&Trouble::Ours(words)), true)
                 }
             };
@@ -304,7 +306,7 @@ mod tests {
             kind: Kind::AdminApi { urls },
         };
         let runs = Arc::<AtomicU32>::default();
-        let collector = move |_: &Settings| -> Box<dyn Collect> { Box::new(Frail(Arc::clone(&runs))) };
+        let collector = move |_: &Settings| -> Option<Box<dyn Collect>> { Some(Box::new(Frail(Arc::clone(&runs)))) };
         let closing = CancellationToken::new();
         let sources = Sources::start_as(vec![settings], &ingest, &Clock::machine(), &closing, &collector);
         sleep(Duration::from_secs(15)).await;

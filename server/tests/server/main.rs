@@ -17,6 +17,7 @@ mod import;
 mod journeys_bad_input;
 mod journeys_life;
 mod journeys_process;
+mod konnect;
 mod migrations;
 mod past;
 mod propagation;

@@ -54,7 +54,7 @@ const HASH: &str = "6de1944179b6c16febb0a724310a4d49";
 const ZEROS: &str = "00000000000000000000000000000000";
 
 /// A clock that goes faster than the machine's.
-fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     let clock = Clock::by_hand(Timestamp::parse(START).unwrap());
     let ticking = clock.clone();
     tokio::spawn(async move {
@@ -70,30 +70,30 @@ fn clock() -> Clock {
     clock
 }
 
-fn date(clock: &Clock) -> HeaderValue {
+pub(crate) fn date(clock: &Clock) -> HeaderValue {
     let moment = chrono::DateTime::from_timestamp_millis(clock.now().ms()).unwrap();
     HeaderValue::from_str(&moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap()
 }
 
 /// Something on a port of 127.0.0.1.
-struct Stand {
+pub(crate) struct Stand {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Stand {
-    async fn start(router: Router) -> Self {
+    pub(crate) async fn start(router: Router) -> Self {
         Self::start_at(router, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    async fn start_at(router: Router, address: SocketAddr) -> Self {
+    pub(crate) async fn start_at(router: Router, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, task }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
@@ -104,7 +104,7 @@ impl Drop for Stand {
     }
 }
 
-fn settings(name: &str, kind: Kind) -> Settings {
+pub(crate) fn settings(name: &str, kind: Kind) -> Settings {
     Settings {
         name: name.to_owned(),
         control_plane: "eu".parse().unwrap(),
@@ -125,7 +125,7 @@ fn status(urls: &[String]) -> Settings {
 }
 
 /// A server behind a real listener, with sources.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     closing: CancellationToken,
     task: JoinHandle<()>,
@@ -133,11 +133,11 @@ struct Server {
 }
 
 impl Server {
-    async fn start(sources: Vec<Settings>, clock: Clock) -> Self {
+    pub(crate) async fn start(sources: Vec<Settings>, clock: Clock) -> Self {
         Self::start_in(TempDir::new().unwrap(), sources, clock).await
     }
 
-    async fn start_in(folder: TempDir, sources: Vec<Settings>, clock: Clock) -> Self {
+    pub(crate) async fn start_in(folder: TempDir, sources: Vec<Settings>, clock: Clock) -> Self {
         let closing = CancellationToken::new();
         let database = folder.path().join("tidemark.db");
         let mut running = run::live(&database, clock, Policy::default(), closing.clone()).await.unwrap();
@@ -156,39 +156,39 @@ impl Server {
         Self { address, closing, task, folder }
     }
 
-    async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.closing.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
         self.folder
     }
 
-    async fn notices(&self) -> Vec<String> {
+    pub(crate) async fn notices(&self) -> Vec<String> {
         let fleet = self.get("/api/v1/fleet").await;
         let notices = fleet["notices"].as_array().cloned().unwrap_or_default();
         notices.iter().filter_map(|notice| notice["kind"].as_str().map(str::to_owned)).collect()
     }
 
-    async fn text(&self, path: &str) -> String {
+    pub(crate) async fn text(&self, path: &str) -> String {
         reqwest::get(format!("http://{}{path}", self.address)).await.unwrap().text().await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         serde_json::from_str(&self.text(path).await).unwrap()
     }
 
-    async fn nodes(&self, query: &str) -> Value {
+    pub(crate) async fn nodes(&self, query: &str) -> Value {
         let mut url = reqwest::Url::parse(&format!("http://{}/api/v1/nodes", self.address)).unwrap();
         url.query_pairs_mut().append_pair("q", query);
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 
-    async fn count(&self, query: &str) -> u64 {
+    pub(crate) async fn count(&self, query: &str) -> u64 {
         let answer = self.nodes(query).await;
         answer["total"].as_u64().unwrap_or_else(|| panic!("{answer}"))
     }
 
     /// Waits until a search finds so many nodes; nobody is behind on the way there.
-    async fn until(&self, query: &str, expected: u64) {
+    pub(crate) async fn until(&self, query: &str, expected: u64) {
         let began = Instant::now();
         while self.count(query).await != expected {
             if began.elapsed() > SOON {
@@ -200,11 +200,11 @@ impl Server {
     }
 
     /// The only source.
-    async fn source(&self) -> Value {
+    pub(crate) async fn source(&self) -> Value {
         self.get("/api/v1/sources").await["sources"][0].clone()
     }
 
-    async fn source_until(&self, key: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn source_until(&self, key: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
             let source = self.source().await;
@@ -938,7 +938,7 @@ async fn scraped(moment: Moment) -> Vec<Fact> {
 
 /// Where log lines of a test go.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -1003,7 +1003,7 @@ async fn a_token_is_sent_and_never_shown() {
 }
 
 /// What becomes of a file of settings with this in the table of its source.
-fn of_file(table: &str) -> Result<Vec<Settings>, String> {
+pub(crate) fn of_file(table: &str) -> Result<Vec<Settings>, String> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tidemark.toml");
     std::fs::write(&path, format!("[[source]]\nname = \"a\"\ncontrol_plane = \"eu\"\n{table}\n")).unwrap();
@@ -1017,7 +1017,7 @@ fn of_file(table: &str) -> Result<Vec<Settings>, String> {
 fn a_bad_source_says_where_it_stands_and_what_was_expected() {
     let message = |table: &str| of_file(table).expect_err(table);
     let admin = "kind = \"admin_api\"\nurls = [\"http://127.0.0.1:8001\"]\n";
-    insta::assert_snapshot!(message("kind = \"magic\""), @r#":4: source "a": kind: "magic" is not one of admin_api, status, shadow"#);
+    insta::assert_snapshot!(message("kind = \"magic\""), @r#":4: source "a": kind: "magic" is not one of admin_api, status, konnect, shadow"#);
     insta::assert_snapshot!(message("kind = \"admin_api\""), @r#":1: source "a": urls: expected 1 to 8 addresses, as in ["http://127.0.0.1:8001"]"#);
     insta::assert_snapshot!(message("kind = \"admin_api\"\nurls = [\"cp:8001\"]"), @r#":5: source "a": urls: "cp:8001" is not 1 to 8 addresses, as in ["http://127.0.0.1:8001"]"#);
     insta::assert_snapshot!(message("kind = \"admin_api\"\nurls = [\"http://me:secret@cp\"]"), @r#":5: source "a": urls: expected an address without a user; use token_header with token_file or token_env"#);
@@ -1026,6 +1026,12 @@ fn a_bad_source_says_where_it_stands_and_what_was_expected() {
     insta::assert_snapshot!(message(&format!("{admin}intervall_s = 1")), @r#":6: source "a": intervall_s: there is no such setting of this kind of source"#);
     insta::assert_snapshot!(message(&format!("{admin}token_header = \"X\"")), @r#":1: source "a": token_header: expected token_header together with token_file or token_env"#);
     insta::assert_snapshot!(message("kind = \"status\""), @r#":1: source "a": targets: expected at least one of targets, file_sd, http_sd, dns"#);
+    let konnect = "kind = \"konnect\"\nkonnect_control_plane = \"cp\"\n";
+    insta::assert_snapshot!(message(konnect), @r#":1: source "a": region: expected one of us, eu, au, me, in, sg; or url"#);
+    insta::assert_snapshot!(message(&format!("{konnect}region = \"eu\"\nurl = \"http://a\"")), @r#":1: source "a": region: expected region or url, not both"#);
+    insta::assert_snapshot!(message(&format!("{konnect}region = \"uk\"")), @r#":6: source "a": region: "uk" is not one of us, eu, au, me, in, sg"#);
+    insta::assert_snapshot!(message(&format!("{konnect}region = \"eu\"")), @r#":1: source "a": token_file: expected token_file or token_env, with a token of Konnect"#);
+    insta::assert_snapshot!(message("kind = \"konnect\"\nregion = \"eu\""), @r#":1: source "a": konnect_control_plane: expected a name or an id of up to 256 characters"#);
     insta::assert_snapshot!(message(&format!("{admin}[[source]]\nname = \"a\"\ncontrol_plane = \"us\"\n{admin}")), @r#":6: source "a": name: "a" is taken; each source has its own"#);
 }
 
@@ -1063,6 +1069,29 @@ fn bounds_of_sources_hold_on_both_sides() {
     check(&admin("token_file = \"t\""), false);
     check(&admin("client_cert_file = \"c\""), false);
     check(&admin("client_cert_file = \"c\"\nclient_key_file = \"k\""), true);
+    let konnect = |changed: &str, to: &str| {
+        let table = "kind = \"konnect\"\nregion = \"eu\"\nkonnect_control_plane = \"cp\"\ntoken_file = \"t\"\n";
+        table.replace(changed, to)
+    };
+    check(&konnect("", ""), true);
+    for needed in ["region = \"eu\"\n", "konnect_control_plane = \"cp\"\n", "token_file = \"t\"\n"] {
+        check(&konnect(needed, ""), false);
+    }
+    check(&konnect("file = \"t\"", "env = \"T\""), true);
+    check(&konnect("token_file", "token_env = \"T\"\ntoken_file"), false);
+    check(&konnect("token_file", "token_header = \"X\"\ntoken_file"), false);
+    for region in ["us", "eu", "au", "me", "in", "sg"] {
+        check(&konnect("\"eu\"", &format!("{region:?}")), true);
+    }
+    for region in ["EU", "", "global", "eu.evil.example/"] {
+        check(&konnect("\"eu\"", &format!("{region:?}")), false);
+    }
+    check(&konnect("region = \"eu\"", "url = \"https://konnect.internal/api\""), true);
+    check(&konnect("region = \"eu\"", "url = \"konnect.internal\""), false);
+    check(&konnect("region", "url = \"https://konnect.internal\"\nregion"), false);
+    check(&konnect("\"cp\"", &format!("{:?}", "n".repeat(256))), true);
+    check(&konnect("\"cp\"", &format!("{:?}", "n".repeat(257))), false);
+    check(&konnect("\"cp\"", "\"\""), false);
     let more = |count: usize| {
         let table = |number| format!("[[source]]\nname = \"s{number}\"\ncontrol_plane = \"eu\"\n{}\n", admin(""));
         admin("\n") + &(1..count).map(table).collect::<String>()
@@ -1113,13 +1142,16 @@ fn what_is_printed_of_sources_is_a_file_that_says_the_same() {
         control_plane = \"eu\"\nconnect = \"cp:8005\"\ncluster_cert = \"c\"\ncluster_cert_key = \"k\"\n\
         cluster_mtls = \"pki\"\ncluster_ca_cert = \"ca\"\ncluster_server_name = \"cp.example\"\n\
         versions = [\"3.9.1\", \"3.4.2\"]\nfolder = \"f\"\nplugins = [\"mine=1.0\"]\nfilters = [\"wasm\"]\n\
-        replica = \"cp-0\"\nv2 = true\n";
+        replica = \"cp-0\"\nv2 = true\n[[source]]\nname = \"d\"\nkind = \"konnect\"\ncontrol_plane = \"eu\"\n\
+        region = \"eu\"\nkonnect_control_plane = \"Pro \\\"EU\\\"\"\ntoken_env = \"K\"\n[[source]]\nname = \"e\"\n\
+        kind = \"konnect\"\ncontrol_plane = \"eu\"\nurl = \"http://127.0.0.1:9/x\"\nkonnect_control_plane = \"eu\"\n\
+        token_file = \"t\"\n";
     std::fs::write(&path, text).unwrap();
     let given = Given::collect(&[], &|_| None, Some(&path)).unwrap();
     std::fs::write(&path, given.reference()).unwrap();
     let again = Given::collect(&[], &|_| None, Some(&path)).unwrap();
     assert_eq!(given.parse().unwrap().sources, again.parse().unwrap().sources);
-    assert_eq!(again.parse().unwrap().sources.len(), 3);
+    assert_eq!(again.parse().unwrap().sources.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
