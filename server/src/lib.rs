@@ -45,6 +45,8 @@ pub mod demo;
 
 pub mod clock;
 
+pub mod lines;
+
 pub mod config;
 
 pub mod service;

@@ -1,17 +1,14 @@
 //! What a shadow did so far, for pages and metrics, and what went wrong: counted by reason, and told to the log at most once
 //! a second for each.
 
-use crate::clock::stopwatch;
+use crate::lines::Lines;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tidemark_domain::fact::Protocol;
 use tidemark_domain::gateway::GatewayVersion;
 use tidemark_domain::hash::ConfigHash;
 use tidemark_domain::time::Timestamp;
-
-const REASON_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why something did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +135,10 @@ impl Reason {
 
 /// The figures of all nodes of one shadow.
 #[derive(Debug)]
-pub struct Figures(Mutex<Vec<OfNode>>);
+pub struct Figures {
+    nodes: Mutex<Vec<OfNode>>,
+    lines: Lines,
+}
 
 /// What one node of a shadow did.
 #[derive(Clone, Debug)]
@@ -162,7 +162,6 @@ pub struct OfNode {
     /// Reasons that occurred, with how often.
     pub errors: BTreeMap<Reason, u64>,
     pub last_error: Option<LastError>,
-    told: BTreeMap<Reason, Instant>,
 }
 
 /// What went wrong last.
@@ -188,7 +187,6 @@ impl OfNode {
             last_offer_at: None,
             errors: BTreeMap::new(),
             last_error: None,
-            told: BTreeMap::new(),
         }
     }
 
@@ -201,23 +199,23 @@ impl OfNode {
 
 impl Figures {
     pub(super) fn new(nodes: Vec<OfNode>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(nodes)))
+        Arc::new(Self { nodes: Mutex::new(nodes), lines: Lines::default() })
     }
 
     /// All nodes, in the order of the settings.
     #[must_use]
     pub fn nodes(&self) -> Vec<OfNode> {
-        self.0.lock().clone()
+        self.nodes.lock().clone()
     }
 
     /// Whether any of the nodes hears of changes.
     #[must_use]
     pub fn hears(&self) -> bool {
-        self.0.lock().iter().any(|node| node.hears)
+        self.nodes.lock().iter().any(|node| node.hears)
     }
 
     pub(super) fn of(&self, node: usize, change: impl FnOnce(&mut OfNode)) {
-        if let Some(node) = self.0.lock().get_mut(node) {
+        if let Some(node) = self.nodes.lock().get_mut(node) {
             change(node);
         }
     }
@@ -225,11 +223,9 @@ impl Figures {
     pub(super) fn fail(&self, node: usize, at: Timestamp, reason: Reason, message: String) {
         self.of(node, |node| {
             *node.errors.entry(reason).or_default() += 1;
-            let is_due = node.told.get(&reason).is_none_or(|last| last.elapsed() >= REASON_PAUSE);
-            if is_due {
-                node.told.insert(reason, stopwatch());
+            if let Some(left_out) = self.lines.due(at, reason.word()) {
                 let gateway_version = node.gateway_version.as_str();
-                tracing::warn!(gateway_version, reason = reason.word(), "a shadow has trouble: {message}");
+                tracing::warn!(gateway_version, reason = reason.word(), "a shadow has trouble: {message}{left_out}");
             }
             node.last_error = Some(LastError { at, reason, message });
         });

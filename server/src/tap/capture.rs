@@ -5,6 +5,7 @@ use super::copies::{Budget, Counts, Kept};
 use super::splitter::{FrameDigest, Piece};
 use crate::clock::Clock;
 use crate::kong::facts::{Accepted, Ending, Party};
+use crate::lines::Lines;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub struct Shared {
     clock: Clock,
     pub budget: Arc<Budget>,
     pub counts: Counts,
+    /// What strangers, nodes and control planes can make a tap say.
+    pub lines: Lines,
 }
 
 impl Capture {
@@ -79,6 +82,7 @@ impl Capture {
             clock,
             budget,
             counts,
+            lines: Lines::default(),
         };
         (Self { queue, shared: Arc::new(shared) }, reader)
     }

@@ -41,6 +41,8 @@ use crate::simulate::wire::upgrade;
 use arc_swap::ArcSwap;
 use capture::{Capture, Said, What};
 use splitter::Piece;
+use std::convert::identity;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +90,19 @@ pub async fn run(listener: TcpListener, settings: Arc<Settings>, capture: Captur
             Ok(accepted) => accepted,
             Err(error) => {
                 // No descriptor is left, or the node is gone already.
-                tracing::warn!(%error, "a connection cannot be accepted");
+                if let Some(left_out) = capture.lines.due(settings.clock.now(), "accept") {
+                    tracing::warn!(%error, "a connection cannot be accepted{left_out}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             capture.counts.turned_away.inc();
+            if let Some(left_out) = capture.lines.due(settings.clock.now(), "too many") {
+                let most = settings.connections_max;
+                tracing::warn!(ip = %address.ip(), "a connection was turned away: {most} are open{left_out}");
+            }
             continue;
         };
         alive(&stream);
@@ -134,21 +142,22 @@ async fn serve(stream: TcpStream, ip: IpAddr, connection: u64, settings: &Settin
     let counts = &capture.counts;
     let tls = settings.tls.load_full();
     let accepting = timeout(HANDSHAKE_MAX, tls.nodes.accept(stream, settings.clock.now())).await;
-    let (node, peer) = match accepting {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(error)) => {
+    let (node, peer) = match accepting.map_err(|_| io::ErrorKind::TimedOut.into()).and_then(identity) {
+        Ok(accepted) => accepted,
+        Err(error) => {
             counts.handshakes_failed.inc();
-            tracing::debug!(%ip, %error, "TLS with a node failed");
-            return;
-        }
-        Err(_) => {
-            counts.handshakes_failed.inc();
+            // What an error says may be a stranger's choice: one reason for all.
+            if let Some(left_out) = capture.lines.due(settings.clock.now(), "TLS of a node") {
+                tracing::warn!(%ip, %error, "TLS with a node failed{left_out}");
+            }
             return;
         }
     };
     if let Some(why) = peer.refused {
         counts.strangers.inc();
-        tracing::warn!(%ip, ?why, "a stranger was refused");
+        if let Some(left_out) = capture.lines.due(settings.clock.now(), &format!("stranger: {why:?}")) {
+            tracing::warn!(%ip, ?why, "a stranger was refused{left_out}");
+        }
         return refuse(node, why, settings).await;
     }
     counts.accepted.inc();
@@ -167,6 +176,9 @@ async fn serve(stream: TcpStream, ip: IpAddr, connection: u64, settings: &Settin
         Err(_) => format!("no answer in {} s", DIAL_MAX.as_secs()),
     };
     counts.unreachable.inc();
+    if let Some(left_out) = capture.lines.due(settings.clock.now(), "control plane") {
+        tracing::warn!(error = failed, "the control plane at {} cannot be reached{left_out}", settings.connect);
+    }
     unreachable(node, connection, capture, failed).await;
 }
 

@@ -3,14 +3,12 @@
 use super::capture::{Passed, Said, Shared, What};
 use super::splitter::{FrameDigest, Piece};
 use super::spool::{Spool, Told};
-use crate::clock::stopwatch;
 use crate::kong::assemble::Assembler;
 use crate::kong::facts::{Fact, Observed, Offer, Party};
 use crate::kong::session::{Event, Session};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tidemark_domain::fact::{Connection, ConnectionEvent, Listening, What as Learned};
 use tidemark_domain::id::{CpName, Line, NodeId};
 use tidemark_domain::time::{MINUTE, Timestamp};
@@ -21,9 +19,6 @@ const OFFERS_MAX: usize = 16;
 /// Entities of v2 whose digests are held, of all nodes together: some 100 bytes each. Beyond it the content of a node's
 /// configuration is not followed, only its version.
 const ENTITIES_MAX: usize = 4_000_000;
-/// Reasons that are held back from the log at once; each is told at most once a second.
-const REASONS_MAX: usize = 64;
-const REASON_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a reader steps back where the machine is busy.
 const NICE: i32 = 10;
@@ -43,7 +38,6 @@ pub struct Reader {
     offers: VecDeque<(FrameDigest, Option<Box<Offer>>)>,
     /// Entities that sessions hold.
     entities: usize,
-    told_off: HashMap<String, Instant>,
     /// When it was last told of a node that its control plane could not be reached, since it was heard otherwise.
     away: HashMap<NodeId, Timestamp>,
     spool: Arc<Mutex<Spool>>,
@@ -67,7 +61,6 @@ impl Reader {
             inflated_max,
             offers: VecDeque::new(),
             entities: 0,
-            told_off: HashMap::new(),
             away: HashMap::new(),
             spool,
             spooled,
@@ -86,12 +79,12 @@ impl Reader {
                 told.extend(gap(at, "the tap could not follow all that passed"));
             }
             if !told.is_empty() {
-                self.leave(&told);
+                self.leave(at, &told);
             }
         }
     }
 
-    fn leave(&self, told: &[Told]) {
+    fn leave(&self, at: Timestamp, told: &[Told]) {
         let counts = &self.capture.counts;
         counts.facts.inc_by(told.len() as u64);
         let lost = self.spool.lock().append(told);
@@ -100,7 +93,9 @@ impl Reader {
             Ok(lost) => _ = counts.facts_lost.inc_by(lost),
             Err(error) => {
                 counts.facts_lost.inc_by(told.len() as u64);
-                tracing::error!(%error, "facts cannot be kept");
+                if let Some(left_out) = self.capture.lines.due(at, "spool") {
+                    tracing::error!(%error, "facts cannot be kept{left_out}");
+                }
             }
         }
         self.spooled.notify_one();
@@ -158,7 +153,11 @@ impl Reader {
         for observed in observed {
             if let Fact::Unreadable { by, why } = &observed.fact {
                 self.capture.counts.unreadable.inc();
-                self.tell_off(*by, why, observed.node.as_deref());
+                let at = Timestamp::from_ms(observed.at_ms);
+                if let Some(left_out) = self.capture.lines.due(at, &format!("{by:?}: {why}")) {
+                    let node = observed.node.as_deref();
+                    tracing::warn!(node, by = ?by, why, "cannot be read, and was passed on{left_out}");
+                }
             }
             if matches!(observed.fact, Fact::ControlPlaneUnreachable { .. }) {
                 told.push(Told { at: Timestamp::from_ms(observed.at_ms), what: Learned::ControlPlaneDown });
@@ -208,22 +207,6 @@ impl Reader {
             && let Some((oldest, _)) = self.offers.pop_front()
         {
             self.capture.forget(&oldest);
-        }
-    }
-
-    /// One line a second for each reason.
-    fn tell_off(&mut self, by: Party, why: &str, node: Option<&str>) {
-        let reason = format!("{by:?}: {why}");
-        let is_due = self.told_off.get(&reason).is_none_or(|last| last.elapsed() >= REASON_PAUSE);
-        if !is_due {
-            return;
-        }
-        if self.told_off.len() >= REASONS_MAX {
-            self.told_off.retain(|_, last| last.elapsed() < REASON_PAUSE);
-        }
-        if self.told_off.len() < REASONS_MAX {
-            tracing::warn!(node, by = ?by, why, "cannot be read, and was passed on");
-            self.told_off.insert(reason, stopwatch());
         }
     }
 }

@@ -4,6 +4,7 @@ use super::copies::Counts;
 use super::parcel::{FACTS_MAX, FORMAT, Has, Parcel};
 use super::spool::Spool;
 use crate::clock::Clock;
+use crate::lines::Lines;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use std::sync::Arc;
@@ -77,9 +78,12 @@ impl Sender {
     /// Sends until it is stopped, and then what is left.
     pub async fn run(self, stopped: CancellationToken) {
         let mut pause = PAUSE_LEAST;
+        let lines = Lines::default();
         while let Some(result) = stopped.run_until_cancelled(self.send_all()).await {
             let Err(error) = result else { continue };
-            tracing::warn!(error = %chain(&error), "the server has not taken what the tap saw; it is kept");
+            if let Some(left_out) = lines.due(self.clock.now(), "not taken") {
+                tracing::warn!(error = %chain(&error), "the server has not taken what the tap saw; it is kept{left_out}");
+            }
             if stopped.run_until_cancelled(sleep(pause.mul_f64(jitter()))).await.is_none() {
                 break;
             }

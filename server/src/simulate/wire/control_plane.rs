@@ -18,6 +18,7 @@ use crate::kong::facts::{Dialled, Introduction, Protocol, SyncStatus};
 use crate::kong::frame::PAYLOAD_MAX;
 use crate::kong::session::Opcode;
 use crate::kong::v1::{self, FromNode};
+use crate::lines::Lines;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -176,6 +177,7 @@ impl ControlPlane {
         *self.0.synced.lock() = None;
         let places = Arc::new(Semaphore::new(self.0.settings.connections_max));
         let tasks = TaskTracker::new();
+        let lines = Lines::default();
         let pushing = tokio::spawn(stopped.clone().run_until_cancelled_owned({
             let control_plane = self.clone();
             async move { control_plane.push().await }
@@ -185,7 +187,9 @@ impl ControlPlane {
                 Some(Ok(accepted)) => accepted,
                 Some(Err(error)) => {
                     // Most likely no file descriptor is left; others will be freed.
-                    tracing::warn!(%error, "a connection of a node could not be accepted");
+                    if let Some(left_out) = lines.due(self.0.settings.clock.now(), "accept") {
+                        tracing::warn!(%error, "a connection of a node could not be accepted{left_out}");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
