@@ -6,6 +6,7 @@ use crate::ingest::wire;
 use crate::kong::assemble::Assembler;
 use crate::kong::facts::{Fact as Seen, Observed, Party, Place};
 use crate::kong::frame::{HEAD_MAX, Head, LENGTH_END};
+use crate::kong::glance::Glance;
 use crate::kong::session::{Event, Session};
 use crate::kong::v2::Encoding;
 use crate::kong::{exchange, handshake, konnect, metrics, recognize, v1, v2};
@@ -24,6 +25,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: [Target; 10] = [
     ("frame", frame),
     ("v1", v1_frames),
+    ("glance", glance),
     ("v2", v2_frames),
     ("connection", connection),
     ("recording", recording),
@@ -54,6 +56,23 @@ fn v1_frames(bytes: &[u8]) {
         && let Ok(packed) = packed.finish()
     {
         _ = v1::from_control_plane(&packed, INFLATED_MAX);
+    }
+}
+
+/// In whatever pieces a text comes, the same is found in it.
+fn glance(bytes: &[u8]) {
+    let found = |size: usize| {
+        let mut glance = Glance::default();
+        bytes.chunks(size).for_each(|piece| glance.take(piece));
+        glance.end()
+    };
+    let whole = found(bytes.len().max(1));
+    assert_eq!(whole, found(7));
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(bytes) else { return };
+    let glanced = whole.expect("an object to a parser is one at a glance");
+    // A key with an escape is another one at a glance.
+    if !bytes.contains(&b'\\') {
+        assert_eq!(glanced.has_table, fields.get("config_table").is_some_and(serde_json::Value::is_object));
     }
 }
 

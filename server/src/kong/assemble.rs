@@ -9,7 +9,7 @@
 
 use super::facts::{
     Answer, ApplyFailure, Ending, Fact as Seen, Introduction, NodeStatus, Observed, Offer, Party, Place, Protocol,
-    Readiness, Row, SyncStatus,
+    Readiness, Row, SyncStatus, UnreadOffer,
 };
 use super::konnect;
 use super::metrics::Exposition;
@@ -230,6 +230,7 @@ impl Assembler {
                 told
             }
             Seen::Offered(offer) => vec![self.offered(peer, offer)],
+            Seen::OfferedUnread(offer) => vec![self.offered_unread(peer, offer)],
             Seen::Notified { version } => vec![word(peer, Said::Notified(*version))],
             Seen::Answered(answer) => {
                 if !answer.full && !answer.is_empty() {
@@ -322,6 +323,23 @@ impl Assembler {
             offered_to: peer.node.clone(),
             content,
             shape: Some(shape(&offer.shape)),
+            mode: SyncMode::Full,
+            bytes: offer.frame_bytes,
+            plugins_changed: Vec::new(),
+        };
+        What::Word(Box::new(Word { replica: None, scope, said: Said::Frame(frame) }))
+    }
+
+    /// A whole configuration that was too large to be read: which it is, is known, and what it holds is not. What comes after
+    /// it is compared with nothing.
+    fn offered_unread(&mut self, peer: &Peer, offer: &UnreadOffer) -> What {
+        let scope = peer.attributes.cohort();
+        self.contents.remove(&scope);
+        let frame = Frame {
+            config: ConfigRef::Hash(offer.stated),
+            offered_to: peer.node.clone(),
+            content: Content::Unknown,
+            shape: None,
             mode: SyncMode::Full,
             bytes: offer.frame_bytes,
             plugins_changed: Vec::new(),

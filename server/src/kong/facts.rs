@@ -72,6 +72,8 @@ pub enum Fact {
     Welcomed { capabilities: Vec<String> },
     /// The control plane sent a configuration (v1).
     Offered(Box<Offer>),
+    /// The same, and it was too large to be read.
+    OfferedUnread(UnreadOffer),
     /// The control plane said that there is a new version (v2).
     Notified { version: ConfigHash },
     /// The node repeated what it runs (v1).
@@ -201,6 +203,17 @@ impl Offer {
         let stated = self.stated.filter(|hash| hash.kind() == HashKind::Md5)?;
         Some(stated != self.recomputed.config)
     }
+}
+
+/// A whole configuration that was sent to a node (v1), of which is known only what it says of itself. What is missing, next
+/// to [`Offer`]: the recomputed hash, the behaviour digest, the shape, what changed, and which control plane it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadOffer {
+    /// The hash that the node will repeat. (It repeats zeros where there is nothing but workspaces: nobody has as many.)
+    pub stated: ConfigHash,
+    pub exported_at_ms: Option<i64>,
+    pub frame_bytes: u64,
+    pub json_bytes: u64,
 }
 
 /// What a control plane answered to [`Fact::Asked`] (v2).

@@ -5,7 +5,8 @@
 //! of Kong's hybrid mode; a section number follows it.
 //!
 //! Read in this order: [`facts`] is what comes out; [`recognize`] is where a recorded line goes in; [`recording`] and
-//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those;
+//! [`session`] turn one connection into facts, with [`v1`] and [`v2`] below them, and [`frame`] below those ([`glance`]
+//! is for what is too large to be read);
 //! [`admin`], [`status`], [`metrics`] and [`konnect`] read what is answered when asked, and [`http_log`] what Kong tells of
 //! its traffic; [`hash`], [`outline`], [`digest`] and [`shape`] say what a configuration is. [`assemble`] leaves Kong
 //! behind: from what was seen to the facts that Tidemark judges by.
@@ -25,6 +26,8 @@ pub mod frame;
 pub mod v1;
 
 pub mod v2;
+
+pub mod glance;
 
 pub mod sync_state;
 

@@ -1,7 +1,7 @@
 //! One connection between a node and its control plane, as whoever stands in between sees it: events in order go in,
 //! facts come out. Recordings and taps use the same.
 
-use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Offer, Party, Place, Protocol};
+use super::facts::{Accepted, Answer, Dialled, Ending, Fact, Observed, Party, Place, Protocol};
 use super::sync_state::SyncState;
 use super::text::{NAME_MAX, clip};
 use super::v2::{self, Delta, Encoding, Message};
@@ -48,7 +48,7 @@ pub enum Event {
     Response(Vec<u8>),
     Frame(Frame),
     /// A frame of the control plane that was read before, on whichever connection: the same bytes are the same offer.
-    Repeated(Box<Offer>),
+    Repeated(Fact),
     /// A frame passed by of which no copy was kept: it was too large, or there was no room for it.
     Missed {
         from: Party,
@@ -141,7 +141,7 @@ impl Session {
             Event::Request(head) => vec![self.request(&head)],
             Event::Response(head) => vec![self.response(&head)],
             Event::Frame(frame) => self.frame(&frame),
-            Event::Repeated(offer) => vec![Fact::Offered(offer)],
+            Event::Repeated(offer) => vec![offer],
             Event::Missed { from, opcode } => self.missed(from, opcode),
             Event::Unreadable { from, why } => vec![unreadable(from, &why)],
             Event::EndOfStream(by) => self.end(Some(by), Ending::EndOfStream),
@@ -243,6 +243,7 @@ impl Session {
             },
             Party::ControlPlane | Party::Observer => match v1::from_control_plane(&frame.payload, self.inflated_max) {
                 Ok(v1::FromControlPlane::Reconfigure(offer)) => Fact::Offered(offer),
+                Ok(v1::FromControlPlane::TooLarge(offer)) => Fact::OfferedUnread(offer),
                 Ok(v1::FromControlPlane::Ignored { kind }) => {
                     unreadable(frame.from, &format!("a frame of type {kind:?}"))
                 }

@@ -1,13 +1,16 @@
 //! Frames of protocol v1 (`kong-hybrid.md` 1.4, 1.6, 1.7): what a node and its control plane write on `/v1/outlet`.
 
 use super::digest::BehaviourDigest;
-use super::facts::{ApplyFailure, FAILED_ENTITIES_MAX, FailedEntity, Introduction, Offer, PluginVersion, Protocol};
+use super::facts::{
+    ApplyFailure, FAILED_ENTITIES_MAX, FailedEntity, Introduction, Offer, PluginVersion, Protocol, UnreadOffer,
+};
+use super::glance::Glance;
 use super::hash::{SectionHashes, table_hashes};
 use super::outline::Outline;
 use super::shape::Shape;
 use super::text::{MESSAGE_MAX, NAME_MAX, clip, elements, message, name, seconds_as_ms};
 use super::{cluster, json};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -27,6 +30,8 @@ pub enum FromNode {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromControlPlane {
     Reconfigure(Box<Offer>),
+    /// A reconfigure frame that is too large to be read: its JSON was passed by, and not kept.
+    TooLarge(UnreadOffer),
     /// A type that a node ignores silently.
     Ignored {
         kind: String,
@@ -74,17 +79,68 @@ pub fn from_node(payload: &[u8]) -> Result<FromNode, String> {
     }
 }
 
-/// Reads a binary frame of a control plane: gzip of JSON, at most `inflated_max` bytes of it.
+/// What a frame may inflate to so that it is looked at: Kong's nodes read no frame of as many bytes on the wire.
+const STREAMED_MAX: u64 = 1 << 31;
+/// Nor more than so many times its own length, beyond what is kept: configurations inflate ten- to fortyfold, and gzip has no
+/// more than 1032 to give. So the time that a frame takes is bounded by its length.
+const INFLATION_MAX: u64 = 200;
+/// Of a frame that is not kept, so much is in memory at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Reads a binary frame of a control plane: gzip of JSON. More than `inflated_max` bytes of it are not kept: then only what
+/// the frame says of itself is known.
 ///
 /// # Errors
 /// Says what is wrong with the frame.
 pub fn from_control_plane(payload: &[u8], inflated_max: usize) -> Result<FromControlPlane, String> {
-    let text = inflate(payload, inflated_max)?;
+    let mut bytes = MultiGzDecoder::new(payload);
+    let mut text = Vec::new();
+    bytes.by_ref().take(inflated_max as u64 + 1).read_to_end(&mut text).map_err(gzip)?;
+    if text.len() > inflated_max {
+        return glance_at(bytes, text, payload.len());
+    }
     let Value::Object(frame) = json::parse(&text)? else {
         return Err("not an object".to_owned());
     };
     match frame.get("type").and_then(Value::as_str) {
         Some("reconfigure") => reconfigure(frame, payload.len(), text.len()),
+        Some(other) => Ok(FromControlPlane::Ignored { kind: clip(other, NAME_MAX) }),
+        None => Err("a frame without a type".to_owned()),
+    }
+}
+
+fn gzip(error: std::io::Error) -> String {
+    format!("gzip: {error}")
+}
+
+/// What a frame says of itself whose JSON begins with `start`; the rest of it is not kept.
+fn glance_at(mut bytes: MultiGzDecoder<&[u8]>, start: Vec<u8>, frame_bytes: usize) -> Result<FromControlPlane, String> {
+    let mut glance = Glance::default();
+    glance.take(&start);
+    let mut json_bytes = start.len() as u64;
+    drop(start);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let deflated = (frame_bytes - bytes.get_ref().len()) as u64;
+        if json_bytes > deflated.saturating_mul(INFLATION_MAX) || json_bytes > STREAMED_MAX {
+            return Err(format!("inflates to more than {json_bytes} bytes, which no configuration does"));
+        }
+        let read = bytes.read(&mut piece).map_err(gzip)?;
+        if read == 0 {
+            break;
+        }
+        glance.take(&piece[..read]);
+        json_bytes += read as u64;
+    }
+    let said = glance.end()?;
+    match said.kind.as_deref() {
+        Some("reconfigure") if !said.has_table => Err("a reconfigure frame without a configuration".to_owned()),
+        Some("reconfigure") => {
+            let why = || format!("inflates to {json_bytes} bytes, which are not kept, and states no hash");
+            let stated = said.stated.ok_or_else(why)?;
+            let (exported_at_ms, frame_bytes) = (said.exported_at_ms, frame_bytes as u64);
+            Ok(FromControlPlane::TooLarge(UnreadOffer { stated, exported_at_ms, frame_bytes, json_bytes }))
+        }
         Some(other) => Ok(FromControlPlane::Ignored { kind: clip(other, NAME_MAX) }),
         None => Err("a frame without a type".to_owned()),
     }
@@ -97,16 +153,6 @@ pub fn from_control_plane(payload: &[u8], inflated_max: usize) -> Result<FromCon
 pub fn heartbeat(payload: &[u8]) -> Result<ConfigHash, String> {
     let text = std::str::from_utf8(payload).map_err(|_| "a ping that is no text".to_owned())?;
     text.parse().map_err(|_| format!("a ping of {} bytes that are no hash", payload.len()))
-}
-
-fn inflate(payload: &[u8], inflated_max: usize) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    let mut bounded = MultiGzDecoder::new(payload).take(inflated_max as u64 + 1);
-    bounded.read_to_end(&mut text).map_err(|error| format!("gzip: {error}"))?;
-    if text.len() > inflated_max {
-        return Err(format!("inflates to more than {inflated_max} bytes"));
-    }
-    Ok(text)
 }
 
 fn reconfigure(
@@ -235,6 +281,7 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
     use serde_json::json;
+    use sha2::{Digest, Sha256};
     use std::io::Write;
 
     const MAX: usize = 1_000_000;
@@ -248,7 +295,7 @@ mod tests {
     fn offer(frame: &Value) -> Offer {
         match from_control_plane(&gzip(&frame.to_string()), MAX).unwrap() {
             FromControlPlane::Reconfigure(offer) => *offer,
-            FromControlPlane::Ignored { kind } => panic!("ignored {kind}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -329,6 +376,48 @@ mod tests {
         );
     }
 
+    /// A configuration of so many services that no two of them are alike.
+    fn large(services: usize, hash: Option<&str>) -> Value {
+        let service = |number: usize| {
+            let id = format!("{:x}", Sha256::digest(number.to_be_bytes()));
+            json!({"id": id, "host": format!("{}.internal", &id[..20]), "port": number % 65_536})
+        };
+        let services: Vec<Value> = (0..services).map(service).collect();
+        json!({"type": "reconfigure", "timestamp": 5.5, "config_hash": hash, "config_table": {"services": services}})
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_kept_says_its_hash_and_its_size() {
+        let frame = large(5_000, Some("c6ee22cecbb5f8a7714966db3931b7b1")).to_string();
+        let packed = gzip(&frame);
+        let expected = UnreadOffer {
+            stated: "c6ee22cecbb5f8a7714966db3931b7b1".parse().unwrap(),
+            exported_at_ms: Some(5_500),
+            frame_bytes: packed.len() as u64,
+            json_bytes: frame.len() as u64,
+        };
+        for max in [0, 1, 1_000, frame.len() - 1] {
+            assert_eq!(from_control_plane(&packed, max), Ok(FromControlPlane::TooLarge(expected.clone())), "{max}");
+        }
+        let whole = from_control_plane(&packed, frame.len());
+        assert!(matches!(whole, Ok(FromControlPlane::Reconfigure(_))), "{whole:?}");
+        let cut = from_control_plane(&packed[..packed.len() - 100], 1_000).unwrap_err();
+        assert!(cut.starts_with("gzip"), "{cut}");
+        let nameless = from_control_plane(&gzip(&large(100, None).to_string()), 1_000).unwrap_err();
+        assert!(nameless.contains("states no hash"), "{nameless}");
+    }
+
+    #[test]
+    fn a_bomb_is_given_up_by_its_length_and_not_by_what_it_inflates_to() {
+        let mut frame = large(100, Some("c6ee22cecbb5f8a7714966db3931b7b1"));
+        frame["bomb"] = " ".repeat(50 << 20).into();
+        let bomb = gzip(&frame.to_string());
+        let error = from_control_plane(&bomb, 1 << 20).unwrap_err();
+        let (_, rest) = error.split_once("more than ").unwrap();
+        let inflated: usize = rest.split_once(' ').unwrap().0.parse().unwrap();
+        assert!(inflated < (1 << 20) + 200 * bomb.len(), "{error}");
+    }
+
     #[test]
     fn frames_that_are_none_are_refused_with_a_reason() {
         let check = |payload: &[u8], max, why: &str| {
@@ -339,7 +428,7 @@ mod tests {
         check(&gzip("[]"), MAX, "not an object");
         check(&gzip("{"), MAX, "EOF");
         check(&gzip(r#"{"type":"reconfigure"}"#), MAX, "without a configuration");
-        check(&gzip(&" ".repeat(101)), 100, "more than 100 bytes");
+        check(&gzip(&" ".repeat(101)), 100, "ends too early");
         check(&gzip(&"[".repeat(5_000)), MAX, "recursion");
         assert!(matches!(from_control_plane(&gzip(r#"{"type":"x"}"#), MAX), Ok(FromControlPlane::Ignored { .. })));
         assert!(from_node(b"\xff").is_err() && from_node(br#"{"type":"x"}"#).is_err());

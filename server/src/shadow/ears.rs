@@ -77,6 +77,7 @@ impl Ears {
             match &observed.fact {
                 // The stated hash where a node would repeat zeros, too: a shadow repeats none that it need not.
                 Seen::Offered(offer) => heard.offered = Some(offer.stated.unwrap_or(offer.recomputed.config)),
+                Seen::OfferedUnread(offer) => heard.offered = Some(offer.stated),
                 Seen::Answered(answer) => {
                     heard.answered = Some(!answer.is_empty());
                     heard.offered = answer.reported_as().filter(|_| !answer.is_empty());

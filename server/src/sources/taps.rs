@@ -85,11 +85,13 @@ impl Taps {
     pub fn shown(&self) -> Vec<Shown> {
         let all = self.0.lock();
         let shown = |(stream, heard): (&String, &Heard)| {
-            let Figures { open, facts, frames_missed, unreadable, events_lost, facts_lost, strangers, .. } =
-                heard.figures;
+            let Figures {
+                open, facts, frames_missed, too_large, unreadable, events_lost, facts_lost, strangers, ..
+            } = heard.figures;
             let is_silent = heard.is_silent();
             let lost = [
                 (frames_missed, "configurations passed on unread"),
+                (too_large, "configurations too large to be read"),
                 (unreadable, "frames that could not be read"),
                 (events_lost, "events lost"),
                 (facts_lost, "facts lost"),

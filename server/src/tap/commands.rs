@@ -61,7 +61,7 @@ pub struct Tap {
     /// What copies of configurations may take in memory, in MiB: beyond it they are passed on uncopied.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub copies_max: u64,
-    /// The largest configuration that is read, in MiB of JSON.
+    /// The largest configuration that is read, in MiB of JSON: of a larger one only its hash and its size are known.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2_048))]
     pub configuration_max: u64,
 }
@@ -123,7 +123,8 @@ pub async fn tap_at(
         connect: asked.connect.clone(),
         tls: Arc::clone(&tls),
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
-        payload_max: asked.configuration_max * MIB,
+        // Of a configuration that is too large to be read, the frame is looked at nevertheless.
+        payload_max: asked.copies_max * MIB,
         clock: clock.clone(),
     });
     ready(address);

@@ -73,8 +73,10 @@ pub struct Counts {
     pub turned_away: Counter,
     /// Bytes passed on.
     pub passed_bytes: Counter,
-    /// Frames of which no copy was kept, as there was no room or they were too large.
+    /// Frames of which no copy was kept, as there was no room.
     pub frames_missed: Counter,
+    /// Configurations that were too large to be read: their hash is known, what is in them is not.
+    pub too_large: Counter,
     /// Frames and heads that are not Kong's, or cannot be read.
     pub unreadable: Counter,
     /// Events that the reader did not take, as too many were waiting.
@@ -94,6 +96,7 @@ impl Counts {
             accepted: self.accepted.get(),
             strangers: self.strangers.get(),
             frames_missed: self.frames_missed.get(),
+            too_large: self.too_large.get(),
             unreadable: self.unreadable.get(),
             events_lost: self.events_lost.get(),
             facts: self.facts.get(),
@@ -106,7 +109,7 @@ impl Counts {
     pub fn sum_up(&self) -> String {
         format!(
             "{} connections accepted, {} strangers, {} failed handshakes, {} times no control plane, {} MB passed on, {} \
-             facts learned; {} frames missed, {} unreadable, {} events and {} facts lost",
+             facts learned; {} frames missed, {} configurations too large, {} unreadable, {} events and {} facts lost",
             self.accepted.get(),
             self.strangers.get(),
             self.handshakes_failed.get(),
@@ -114,6 +117,7 @@ impl Counts {
             self.passed_bytes.get() / 1_000_000,
             self.facts.get(),
             self.frames_missed.get(),
+            self.too_large.get(),
             self.unreadable.get(),
             self.events_lost.get(),
             self.facts_lost.get(),

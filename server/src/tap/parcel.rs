@@ -40,8 +40,10 @@ pub struct Figures {
     pub accepted: u64,
     /// Connections whose certificate would not do.
     pub strangers: u64,
-    /// Frames that were passed on and not read, as there was no room or they were too large.
+    /// Frames that were passed on and not read, as there was no room.
     pub frames_missed: u64,
+    /// Configurations that were too large to be read, and are known by their hash alone.
+    pub too_large: u64,
     /// Frames that could not be read.
     pub unreadable: u64,
     /// Events that the reader had no room for.

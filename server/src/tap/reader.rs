@@ -4,7 +4,7 @@ use super::capture::{Passed, Said, Shared, What};
 use super::splitter::{FrameDigest, Piece};
 use super::spool::{Spool, Told};
 use crate::kong::assemble::Assembler;
-use crate::kong::facts::{Fact, Observed, Offer, Party};
+use crate::kong::facts::{Fact, Observed, Party};
 use crate::kong::session::{Event, Session};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -35,7 +35,7 @@ pub struct Reader {
     sessions: HashMap<u64, Session>,
     inflated_max: usize,
     /// By frame, oldest first; `None` for a frame that is no configuration.
-    offers: VecDeque<(FrameDigest, Option<Box<Offer>>)>,
+    offers: VecDeque<(FrameDigest, Option<Fact>)>,
     /// Entities that sessions hold.
     entities: usize,
     /// When it was last told of a node that its control plane could not be reached, since it was heard otherwise.
@@ -139,10 +139,8 @@ impl Reader {
             self.entities -= after;
         }
         if let Some((digest, _kept)) = frame {
-            let offer = observed.iter().find_map(|observed| match &observed.fact {
-                Fact::Offered(offer) => Some(offer.clone()),
-                _ => None,
-            });
+            let is_offer = |fact: &&Fact| matches!(fact, Fact::Offered(_) | Fact::OfferedUnread(_));
+            let offer = observed.iter().map(|observed| &observed.fact).find(is_offer).cloned();
             self.remember(digest, offer);
         }
         self.assemble(&observed)
@@ -157,6 +155,13 @@ impl Reader {
                 if let Some(left_out) = self.capture.lines.due(at, &format!("{by:?}: {why}")) {
                     let node = observed.node.as_deref();
                     tracing::warn!(node, by = ?by, why, "cannot be read, and was passed on{left_out}");
+                }
+            }
+            if let Fact::OfferedUnread(offer) = &observed.fact {
+                self.capture.counts.too_large.inc();
+                if let Some(left_out) = self.capture.lines.due(Timestamp::from_ms(observed.at_ms), "too large") {
+                    let (hash, bytes) = (offer.stated, offer.json_bytes);
+                    tracing::warn!(%hash, "a configuration of {bytes} bytes is too large to be read: what is in it is not known{left_out}");
                 }
             }
             if matches!(observed.fact, Fact::ControlPlaneUnreachable { .. }) {
@@ -201,7 +206,7 @@ impl Reader {
         }
     }
 
-    fn remember(&mut self, digest: FrameDigest, offer: Option<Box<Offer>>) {
+    fn remember(&mut self, digest: FrameDigest, offer: Option<Fact>) {
         self.offers.push_back((digest, offer));
         if self.offers.len() > OFFERS_MAX
             && let Some((oldest, _)) = self.offers.pop_front()

@@ -3,6 +3,7 @@
 use super::capture::{Capture, What};
 use super::splitter::Splitter;
 use crate::kong::facts::{Ending, Party};
+use crate::kong::frame::PAYLOAD_MAX;
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -182,9 +183,9 @@ impl Way {
     }
 }
 
-/// The two splitters of a connection.
+/// The two splitters of a connection. No node says more than Kong would take by default.
 #[must_use]
 pub fn splitters(capture: &Capture, payload_max: u64) -> (Splitter, Splitter) {
-    let of = |from| Splitter::new(from, Arc::clone(&capture.budget), payload_max);
-    (of(Party::Node), of(Party::ControlPlane))
+    let of = |from, payload_max| Splitter::new(from, Arc::clone(&capture.budget), payload_max);
+    (of(Party::Node, payload_max.min(PAYLOAD_MAX as u64)), of(Party::ControlPlane, payload_max))
 }

@@ -63,6 +63,7 @@ impl Offers {
 fn decoded(payload: &[u8]) -> Offered {
     match v1::from_control_plane(payload, INFLATED_MAX) {
         Ok(FromControlPlane::Reconfigure(offer)) => Offered::Configuration { reported_as: offer.reported_as() },
+        Ok(FromControlPlane::TooLarge(offer)) => Offered::Configuration { reported_as: offer.stated },
         Ok(FromControlPlane::Ignored { .. }) => Offered::Ignored,
         Err(why) => Offered::Unreadable(why),
     }

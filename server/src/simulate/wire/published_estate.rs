@@ -173,7 +173,7 @@ mod tests {
             let rendering = export.rendering(&node(gateway));
             match v1::from_control_plane(&rendering.frame, 1 << 26).unwrap() {
                 FromControlPlane::Reconfigure(offer) => (*offer, rendering),
-                FromControlPlane::Ignored { kind } => panic!("{kind}"),
+                other => panic!("{other:?}"),
             }
         };
         let (whole, rendering) = offer("3.9.3");
