@@ -83,6 +83,12 @@ fn arrived(parcel: Parcel, has: Option<u64>, is_heard: bool, now: Timestamp) -> 
         facts.extend(missing.into_iter().map(|told| (began_at, told.what)));
     }
     facts.extend(new().map(|told| (at(told), told.what.clone())));
+    // They are in the order in which they were seen, also where the tap was started anew by a clock that was set back.
+    let mut latest = now;
+    for (at, _) in facts.iter_mut().rev() {
+        latest = latest.min(*at);
+        *at = latest;
+    }
     let fact =
         |(at, what)| Fact { at, recorded_at: now, control_plane: control_plane.clone(), source: Source::Tap, what };
     facts.into_iter().map(fact).collect()
@@ -182,6 +188,8 @@ mod tests {
         check(parcel(0, &[9, 5]), Some(2), true, &[]);
         check(parcel(7, &[9, 5]), Some(7), true, &[("read", 9), ("read", 5)]);
         check(parcel(0, &[-3]), None, true, &[("read", 0)]);
+        // Between the first and the second, the tap was started anew by a clock that was set back an hour.
+        check(parcel(0, &[-3_550, 9, 5]), None, false, &[("began", 9), ("read", 9), ("read", 9), ("read", 5)]);
     }
 
     #[test]
