@@ -50,6 +50,8 @@ struct Peer {
     syncs: bool,
     /// It asked to sync by v2.
     wants_sync: bool,
+    /// Its request has no answer yet.
+    waits: bool,
 }
 
 /// What is known of an endpoint that is asked.
@@ -208,6 +210,7 @@ impl Assembler {
                 Vec::new()
             }
             Seen::Dialled(dialled) => {
+                peer.waits = true;
                 peer.attributes.hostname = dialled.hostname.as_deref().and_then(Line::from_outside);
                 peer.attributes.gateway_version = version(dialled.gateway_version.as_deref());
                 Vec::new()
@@ -255,12 +258,16 @@ impl Assembler {
                 outside(&how).map(|how| connection(peer, ConnectionEvent::Refused(how))).into_iter().collect()
             }
             Seen::ControlPlaneUnreachable { .. } => vec![connection(peer, ConnectionEvent::Unreachable)],
+            Seen::Closed { by: Party::Node, .. } if peer.waits => {
+                let how = outside("the control plane did not answer, and the node gave up");
+                how.map(|how| connection(peer, ConnectionEvent::Refused(how))).into_iter().collect()
+            }
             Seen::Closed { by, how } => self.close(peer, name, &ending(*by, how)),
-            Seen::Upgraded
-            | Seen::CallFailed { .. }
-            | Seen::Alive { .. }
-            | Seen::RecordingEnded
-            | Seen::Unreadable { .. } => Vec::new(),
+            Seen::Upgraded => {
+                peer.waits = false;
+                Vec::new()
+            }
+            Seen::CallFailed { .. } | Seen::Alive { .. } | Seen::RecordingEnded | Seen::Unreadable { .. } => Vec::new(),
             Seen::Row(_)
             | Seen::TableRead { .. }
             | Seen::Status(_)

@@ -85,17 +85,18 @@ impl Taps {
     pub fn shown(&self) -> Vec<Shown> {
         let all = self.0.lock();
         let shown = |(stream, heard): (&String, &Heard)| {
-            let Figures {
-                open, facts, frames_missed, too_large, unreadable, events_lost, facts_lost, strangers, ..
-            } = heard.figures;
+            let figures = heard.figures;
             let is_silent = heard.is_silent();
             let lost = [
-                (frames_missed, "configurations passed on unread"),
-                (too_large, "configurations too large to be read"),
-                (unreadable, "frames that could not be read"),
-                (events_lost, "events lost"),
-                (facts_lost, "facts lost"),
-                (strangers, "strangers refused"),
+                (figures.frames_missed, "configurations passed on unread"),
+                (figures.too_large, "configurations too large to be read"),
+                (figures.unreadable, "frames that could not be read"),
+                (figures.events_lost, "events lost"),
+                (figures.facts_lost, "facts lost"),
+                (figures.strangers, "strangers refused"),
+                (figures.handshakes_failed, "handshakes with nodes failed"),
+                (figures.unreachable, "connections without a control plane"),
+                (figures.turned_away, "connections too many"),
             ];
             let troubles: Vec<String> =
                 lost.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -112,9 +113,9 @@ impl Taps {
                     last_success_at: Some(heard.at),
                     runs: heard.parcels,
                     errors: lost.iter().map(|(count, _)| count).sum(),
-                    facts,
-                    targets: u32::try_from(open).unwrap_or(u32::MAX),
-                    answered: u32::try_from(open).unwrap_or(u32::MAX),
+                    facts: figures.facts,
+                    targets: u32::try_from(figures.open).unwrap_or(u32::MAX),
+                    answered: u32::try_from(figures.open).unwrap_or(u32::MAX),
                     last_error: (!words.is_empty()).then(|| words.join(", ")),
                     about: heard.about.clone(),
                     ..State::default()

@@ -5,7 +5,7 @@ use super::copies::{Budget, Counts};
 use super::reader::{Reader, began};
 use super::sender::Sender;
 use super::spool::{self, Spool, Told};
-use super::{Settings, Tls, run};
+use super::{Patience, Settings, Tls, run};
 use crate::clock::Clock;
 use crate::cluster_tls::trust::Trust;
 use crate::commands::Ended;
@@ -125,6 +125,7 @@ pub async fn tap_at(
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         // Of a configuration that is too large to be read, the frame is looked at nevertheless.
         payload_max: asked.copies_max * MIB,
+        patience: Patience::default(),
         clock: clock.clone(),
     });
     ready(address);

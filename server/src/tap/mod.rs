@@ -40,6 +40,7 @@ use crate::kong::facts::{Accepted, Ending, Party};
 use crate::simulate::wire::upgrade;
 use arc_swap::ArcSwap;
 use capture::{Capture, Said, What};
+use rustix::net::sockopt;
 use splitter::Piece;
 use std::convert::identity;
 use std::io;
@@ -54,12 +55,38 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A node may take this long for TLS and for its request: nginx's `client_header_timeout` is as long.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(60);
-/// The control plane may take this long to be reached.
-const DIAL_MAX: Duration = Duration::from_secs(10);
-/// What a node says on its way may take this long, where there is nobody to pass it on to.
-const REQUEST_MAX: Duration = Duration::from_secs(2);
+/// A peer that says nothing for this long is asked by TCP whether it is there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// So often, and so many times: one that vanished without a word is gone after two minutes.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMES: u32 = 6;
+
+/// How long a tap waits for others, where waiting for ever would keep a connection that is none.
+///
+/// It says nothing itself, and ends no connection of which both sides are there. Where one vanishes without a word, the
+/// other is Kong's to notice: it ends what is silent for 45 s (`kong-hybrid.md` 1.7), and is followed after `linger`.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A node may take this long for TLS and for its request: nginx's `client_header_timeout` is as long.
+    pub handshake: Duration,
+    /// The control plane may take this long to be reached, with TLS.
+    pub dial: Duration,
+    /// What a node says on its way may take this long, where there is nobody to pass it on to.
+    pub request: Duration,
+    /// After one side ended, the other may take this long to end too.
+    pub linger: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(60),
+            dial: Duration::from_secs(10),
+            request: Duration::from_secs(2),
+            linger: Duration::from_secs(60),
+        }
+    }
+}
 
 /// How both sides are trusted.
 pub struct Tls {
@@ -76,6 +103,7 @@ pub struct Settings {
     pub connections_max: usize,
     /// Longer payloads are not kept.
     pub payload_max: u64,
+    pub patience: Patience,
     pub clock: Clock,
 }
 
@@ -135,13 +163,16 @@ impl Drop for Over<'_> {
 /// Small frames go at once, and a peer that vanished is noticed where both sides say nothing.
 fn alive(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let _ = rustix::net::sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_TIMES);
 }
 
 async fn serve(stream: TcpStream, ip: IpAddr, connection: u64, settings: &Settings, capture: &Capture) {
     let counts = &capture.counts;
-    let tls = settings.tls.load_full();
-    let accepting = timeout(HANDSHAKE_MAX, tls.nodes.accept(stream, settings.clock.now())).await;
+    let (tls, patience) = (settings.tls.load_full(), settings.patience);
+    let accepting = timeout(patience.handshake, tls.nodes.accept(stream, settings.clock.now())).await;
     let (node, peer) = match accepting.map_err(|_| io::ErrorKind::TimedOut.into()).and_then(identity) {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -167,19 +198,19 @@ async fn serve(stream: TcpStream, ip: IpAddr, connection: u64, settings: &Settin
         alive(&stream);
         tls.control_plane.connect(stream).await
     };
-    let failed = match timeout(DIAL_MAX, dialling).await {
+    let failed = match timeout(patience.dial, dialling).await {
         Ok(Ok(control_plane)) => {
             let splitters = relay::splitters(capture, settings.payload_max);
-            return relay::relay(node, control_plane, capture, connection, splitters).await;
+            return relay::relay(node, control_plane, capture, connection, splitters, patience.linger).await;
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer in {} s", DIAL_MAX.as_secs()),
+        Err(_) => format!("no answer in {} s", patience.dial.as_secs()),
     };
     counts.unreachable.inc();
     if let Some(left_out) = capture.lines.due(settings.clock.now(), "control plane") {
         tracing::warn!(error = failed, "the control plane at {} cannot be reached{left_out}", settings.connect);
     }
-    unreachable(node, connection, capture, failed).await;
+    unreachable(node, connection, capture, failed, patience.request).await;
 }
 
 /// As Kong refuses: its own code after the request and without an answer, nginx before it with a page.
@@ -193,15 +224,15 @@ where
         node.write_all(page.as_bytes()).await.ok()?;
         node.shutdown().await.ok()
     };
-    let _ = timeout(HANDSHAKE_MAX, refusing).await;
+    let _ = timeout(settings.patience.handshake, refusing).await;
 }
 
 /// There is nobody to pass the node on to. Who it is, its request says.
-async fn unreachable<S>(mut node: S, connection: u64, capture: &Capture, error: String)
+async fn unreachable<S>(mut node: S, connection: u64, capture: &Capture, error: String, request: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Ok(Ok((head, _))) = timeout(REQUEST_MAX, upgrade::read_head(&mut node)).await {
+    if let Ok(Ok((head, _))) = timeout(request, upgrade::read_head(&mut node)).await {
         capture.tell(connection, What::Said(Party::Node, Said::Whole(Piece::Head(head.to_vec()))));
     }
     capture.tell(connection, What::Unreachable(error));
@@ -220,5 +251,20 @@ fn accepted(peer: Peer, ip: IpAddr) -> Accepted {
         certificate_subject: subject,
         certificate_not_after_ms: not_after,
         ip: Some(ip.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_vanished_without_a_word_is_gone_after_two_minutes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        alive(&stream);
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let asked_for = sockopt::tcp_keepintvl(&stream).unwrap() * sockopt::tcp_keepcnt(&stream).unwrap();
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap() + asked_for, Duration::from_secs(120));
     }
 }

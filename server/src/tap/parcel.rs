@@ -40,6 +40,12 @@ pub struct Figures {
     pub accepted: u64,
     /// Connections whose certificate would not do.
     pub strangers: u64,
+    /// TLS with a node failed, or took too long.
+    pub handshakes_failed: u64,
+    /// Connections for which the control plane could not be reached.
+    pub unreachable: u64,
+    /// Connections turned away because there were too many.
+    pub turned_away: u64,
     /// Frames that were passed on and not read, as there was no room.
     pub frames_missed: u64,
     /// Configurations that were too large to be read, and are known by their hash alone.

@@ -17,8 +17,6 @@ use tokio::time::{Sleep, sleep};
 
 /// As much as TLS holds in one record.
 const READ_MAX: usize = 16 * 1024;
-/// After one side ended, the other may take this long to end too.
-const LINGER_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// Read into and written from at once, so that a connection on which nothing happens has no buffer.
@@ -43,13 +41,14 @@ enum Stage {
     Ended,
 }
 
-/// Passes on until both sides have ended, or one fails.
+/// Passes on until both sides have ended, or one fails. After one ended, the other has a while to end too.
 pub async fn relay<N, C>(
     mut node: N,
     mut control_plane: C,
     capture: &Capture,
     connection: u64,
     splitters: (Splitter, Splitter),
+    linger: Duration,
 ) where
     N: AsyncRead + AsyncWrite + Unpin,
     C: AsyncRead + AsyncWrite + Unpin,
@@ -66,7 +65,7 @@ pub async fn relay<N, C>(
             (Poll::Pending, Poll::Pending) => return Poll::Pending,
             (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
         }
-        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(LINGER_MAX)));
+        let lingering = lingering.get_or_insert_with(|| Box::pin(sleep(linger)));
         lingering.as_mut().poll(context).map(|()| None)
     });
     if let Some((party, error)) = failed.await {

@@ -29,6 +29,7 @@ mod sources;
 mod store;
 mod stories;
 mod tap;
+mod tap_faults;
 mod tap_recorded;
 mod telemetry;
 mod tidy;

@@ -158,7 +158,7 @@ impl Server {
 pub struct Cluster {
     pub trust: Trust,
     pub control_plane: ControlPlaneTls,
-    node: NodeTls,
+    pub node: NodeTls,
 }
 
 impl Cluster {
@@ -225,14 +225,14 @@ impl Replica {
 }
 
 /// A running tap.
-struct Tapping {
-    address: SocketAddr,
+pub struct Tapping {
+    pub address: SocketAddr,
     stopped: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Tapping {
-    async fn start(replica: SocketAddr, server: &Server, trust: &Trust, spool: PathBuf, time: &Time) -> Self {
+    pub async fn start(replica: SocketAddr, server: &Server, trust: &Trust, spool: PathBuf, time: &Time) -> Self {
         Self::start_for(replica, server, trust, spool, time, None).await
     }
 
@@ -266,21 +266,21 @@ impl Tapping {
         Self { address, stopped, task }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stopped.cancel();
         timeout(SOON, self.task).await.expect("it stops").unwrap();
     }
 }
 
 /// Nodes of one network.
-struct Nodes {
+pub struct Nodes {
     surroundings: Arc<Surroundings>,
     profile: Arc<Profile>,
 }
 
 impl Nodes {
     /// Which dial an address.
-    fn of(address: SocketAddr, tls: &NodeTls, time: &Time) -> Self {
+    pub fn of(address: SocketAddr, tls: &NodeTls, time: &Time) -> Self {
         let dialler = Dialler { address: address.to_string(), tls: tls.clone() };
         let labels = BTreeMap::from([("region".to_owned(), "eu".to_owned())]);
         Self {
@@ -291,13 +291,18 @@ impl Nodes {
 
     /// One that starts with this configuration on its disk.
     fn start(&self, name: &str, stored: ConfigHash) -> DataPlane {
-        let node = Arc::new(Node::new(name, name, "3.9.3", Arc::clone(&self.profile)).unwrap());
+        self.start_as(name, name, stored)
+    }
+
+    /// The same under an id that is not its hostname.
+    pub fn start_as(&self, id: &str, hostname: &str, stored: ConfigHash) -> DataPlane {
+        let node = Arc::new(Node::new(id, hostname, "3.9.3", Arc::clone(&self.profile)).unwrap());
         let orders = Orders { node, conduct: Conduct::default() };
-        DataPlane::spawn(Arc::clone(&self.surroundings), orders, stored, name.len() as u64)
+        DataPlane::spawn(Arc::clone(&self.surroundings), orders, stored, hostname.len() as u64)
     }
 
     /// `name-1` to `name-count`, with nothing on their disks.
-    fn start_all(&self, name: &str, count: u64) -> Vec<DataPlane> {
+    pub fn start_all(&self, name: &str, count: u64) -> Vec<DataPlane> {
         (1..=count).map(|number| self.start(&format!("{name}-{number}"), ConfigHash::ZEROS)).collect()
     }
 }

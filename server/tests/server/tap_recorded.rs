@@ -277,6 +277,7 @@ async fn replay(folder: &Path) -> usize {
         tls: Arc::new(ArcSwap::from_pointee(Tls { nodes, control_plane })),
         connections_max: 1_000,
         payload_max: 1 << 26,
+        patience: tap::Patience::default(),
         clock: clock.clone(),
     };
     let (capture, seen) = Capture::new(clock.clone(), Budget::of(1 << 28), Counts::default());
