@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -541,6 +542,86 @@ pub struct Frame {
     /// Plugins that it makes or changes, where it is a delta; at most [`PluginChange::MAX`].
     #[serde(default)]
     pub plugins_changed: Vec<PluginChange>,
+    /// What changed, entity by entity, where whoever saw this saw what the cohort was sent before it. Told with the first
+    /// frame of a change; the same frame for another node repeats none of it.
+    #[serde(default)]
+    pub entities_changed: Option<Arc<EntityChanges>>,
+}
+
+/// How a configuration differs from the one that its cohort was sent before, entity by entity. Types, ids and names; never
+/// a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntityChanges {
+    /// What the cohort was sent before.
+    pub before: ConfigRef,
+    /// How many of each type, all of them; at most [`EntityChanges::TYPES_MAX`] types.
+    pub counts: Vec<TypeChanges>,
+    /// Which; at most [`EntityChanges::LISTED_MAX`], of the types with the fewest changes first.
+    pub listed: Vec<EntityChange>,
+}
+
+impl EntityChanges {
+    /// Types that are counted.
+    pub const TYPES_MAX: usize = 64;
+    /// Entities that are listed.
+    pub const LISTED_MAX: usize = 200;
+
+    /// Entities that changed, listed or not.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let of = |count: &TypeChanges| u64::from(count.added) + u64::from(count.changed) + u64::from(count.removed);
+        self.counts.iter().map(of).sum()
+    }
+}
+
+/// How many entities of a type changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeChanges {
+    /// The type, `routes`.
+    pub entity_type: Line,
+    /// Were not there before.
+    pub added: u32,
+    /// Are there, and differ in more than when they were written.
+    pub changed: u32,
+    /// Are there no more.
+    pub removed: u32,
+}
+
+/// One entity that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntityChange {
+    /// What happened to it.
+    pub change: Changed,
+    /// Its type, `routes`.
+    pub entity_type: Line,
+    /// Its id, where it has one.
+    pub id: Option<Line>,
+    /// Its name, where entities of its type have one that is no secret and nobody's own.
+    pub name: Option<Line>,
+}
+
+/// What happened to an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// It was not there before.
+    Added,
+    /// It is there, and differs.
+    Changed,
+    /// It is there no more.
+    Removed,
+}
+
+impl Changed {
+    /// The word of REST and pages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// What is known of a configuration's content (DESIGN 5.3).

@@ -17,8 +17,8 @@
 //! version, proof makes it good, and the next change leaves it, unproven, with the version before.
 
 use crate::fact::{
-    Announcement, ConfigRef, Content, Declaration, Frame, Keeps, PluginChange, Said, Scope, Shape, Source, SyncMode,
-    Word,
+    Announcement, ConfigRef, Content, Declaration, EntityChanges, Frame, Keeps, PluginChange, Said, Scope, Shape,
+    Source, SyncMode, Word,
 };
 use crate::guard::{
     CountChange, Damage, End, Finding, Grade, SHAPE_MAY_TAKE_MS, Sample, Watch, difference, is_notable,
@@ -32,6 +32,7 @@ use crate::verdict::Unproven;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Movements that are remembered; older ones are forgotten first.
 const MOVEMENTS_MAX: usize = 64;
@@ -43,6 +44,8 @@ const SHAPES_MAX: usize = 16;
 const PUSH_TAKES_MS: i64 = SECOND;
 /// Pairs of replica and scope whose last word is remembered; the longest silent is forgotten first.
 const EXPECTED_MAX: usize = 512;
+/// Versions of which is kept what they changed, entity by entity.
+pub const CHANGES_KEPT: usize = 500;
 
 /// How a version entered the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +112,8 @@ pub struct Version {
     pub intended: bool,
     /// Plugins that it made or changed, as far as that was told.
     pub plugins_changed: Vec<PluginChange>,
+    /// What it changed in a cohort, entity by entity, as it was told first; of the newest [`CHANGES_KEPT`] versions.
+    pub entities_changed: Option<(Scope, Arc<EntityChanges>)>,
 }
 
 impl Version {
@@ -982,6 +987,9 @@ impl Ledger {
         let latest = Timestamp::from_ms(i64::MAX);
         let Some(ordinal) = self.meaning(config, &word.scope, latest).map(|alias| alias.ordinal) else { return };
         self.learn_plugins(ordinal, &frame.plugins_changed);
+        if let Some(changes) = &frame.entities_changed {
+            self.learn_changes(ordinal, &word.scope, changes);
+        }
         if let Some(shape) = &frame.shape {
             self.learn_shape(ordinal, &word.scope, shape);
         }
@@ -999,6 +1007,16 @@ impl Ledger {
         for (scope, shape) in shapes.unwrap_or_default() {
             self.learn_shape(ordinal, &scope, &shape);
         }
+    }
+
+    /// Keeps what a version changed. Of old ones it is kept no more: a list takes up to 20 KB.
+    fn learn_changes(&mut self, ordinal: Ordinal, scope: &Scope, changes: &Arc<EntityChanges>) {
+        let Some(version) = self.version_mut(ordinal).filter(|version| version.entities_changed.is_none()) else {
+            return;
+        };
+        version.entities_changed = Some((scope.clone(), Arc::clone(changes)));
+        let old = self.versions.len().saturating_sub(CHANGES_KEPT);
+        self.versions.iter_mut().take(old).for_each(|version| version.entities_changed = None);
     }
 
     /// Keeps which plugins a version changed: of each the most that it is said to keep.
@@ -1501,6 +1519,7 @@ impl Ledger {
             shapes: Vec::new(),
             intended: false,
             plugins_changed: Vec::new(),
+            entities_changed: None,
         });
         self.names.push(Vec::new());
         let between = place < self.order.len();

@@ -4,7 +4,7 @@
 //! question. All times are by the server's clock.
 
 use crate::drawing::Figure;
-use crate::fact::{Attributes, ConfigRef, Scope, Shape, Source};
+use crate::fact::{Attributes, ConfigRef, EntityChanges, Scope, Shape, Source};
 use crate::id::{CpName, Line, NodeId, Ordinal, Token};
 use crate::ledger::ContentChange;
 use crate::notice::Notice;
@@ -355,6 +355,10 @@ pub struct VersionView {
     pub change: Option<ContentChange>,
     /// Plugins that it made or changed, as far as that was told.
     pub plugins_changed: Vec<Line>,
+    /// What it changed, entity by entity, as far as that was seen.
+    pub entities_changed: Option<EntityChanges>,
+    /// The version that this is compared with, where it is known.
+    pub changed_since: Option<Ordinal>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread, drawn; `None` where no node reached it.

@@ -10,15 +10,18 @@ use crate::parts::part::{Part, none};
 use crate::parts::piece::{self, Names, Piece, dim, hash, link, moment, outside, state, strong, text};
 use crate::words::{absolute, counted, lag, number, share};
 use leptos::prelude::*;
-use tidemark_domain::fact::{ConfigRef, Scope, Shape};
+use tidemark_domain::fact::{ConfigRef, EntityChange, Scope, Shape, TypeChanges};
 use tidemark_domain::guard::{Grade, Subject};
-use tidemark_domain::id::CpName;
+use tidemark_domain::id::{CpName, Line};
 use tidemark_domain::ledger::ContentChange;
 use tidemark_domain::verdict::ConnectionWord;
 use tidemark_domain::view::{CohortPropagation, HashView, NodeReach, Propagation, VersionRow, VersionView};
 
 /// Nodes that are shown without asking: the missing and the slowest, about a laptop's screen of them.
 const NODES_SHOWN: usize = 20;
+
+/// Changed entities that are shown without asking.
+const ENTITIES_SHOWN: usize = 20;
 
 /// Stragglers of a cohort that are named; the others are found among the nodes.
 const STRAGGLERS_SHOWN: usize = 5;
@@ -43,6 +46,7 @@ fn version(view: VersionView, links: Links) -> Page {
         propagation(&view),
         cohorts(&view, &links),
         beside,
+        changes(&view, &links),
         per_node(&view, &links),
     ]);
     Page { title: name, as_of: view.as_of, body }
@@ -216,6 +220,45 @@ fn made(view: &VersionView, links: &Links) -> Part {
         }
     };
     section("made", "What it is", String::new(), parts([pairs("pairs", known), content]))
+}
+
+/// What changed, entity by entity.
+fn changes(view: &VersionView, links: &Links) -> Part {
+    let Some(changes) = &view.entities_changed else { return none() };
+    let of_type = |count: &TypeChanges| {
+        let by = [(count.added, "added"), (count.changed, "changed"), (count.removed, "removed")];
+        let by: Vec<_> =
+            by.iter().filter(|(count, _)| *count > 0).map(|(count, how)| format!("{count} {how}")).collect();
+        format!("{} {}", count.entity_type, by.join(", "))
+    };
+    let counts: Vec<_> = changes.counts.iter().map(of_type).collect();
+    let before = match view.changed_since {
+        Some(before) => link(links.version(&view.row.control_plane, before), before),
+        None => hash(&changes.before),
+    };
+    let say =
+        vec![outside(counts.join("; ")), text(". Compared with "), before, text(", which the cohort was sent before.")];
+    let line = |entity: &EntityChange| {
+        let cell = |line: &Option<Line>| line.iter().map(outside).collect();
+        vec![vec![text(entity.change.word())], vec![outside(&entity.entity_type)], cell(&entity.name), cell(&entity.id)]
+    };
+    let columns = vec![column("What", ""), column("Type", ""), column("Name", "wide"), column("Id", "p2")];
+    let mut rows: Vec<_> = changes.listed.iter().map(line).collect();
+    let others = rows.split_off(rows.len().min(ENTITIES_SHOWN));
+    let caption = "Entities that this version changed";
+    let first = table(caption.into(), columns.clone(), rows);
+    let others = if others.is_empty() {
+        none()
+    } else {
+        let summary = format!("{} more", counted(others.len() as u32, "entity", "entities"));
+        disclosure(summary, table(caption.into(), columns, others))
+    };
+    let unlisted = changes.total().saturating_sub(changes.listed.len() as u64);
+    let hint = match unlisted {
+        0 => "types, ids and names; values are not kept".to_owned(),
+        unlisted => format!("{} more are counted and not listed", number(unlisted)),
+    };
+    section("changes", "What changed", hint, parts([paragraph("step", say), first, others]))
 }
 
 /// What the difference from another version is, up to that version's name.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use tidemark_domain::common::{lift, search};
-use tidemark_domain::fact::{ApplyFailure, Attributes, ConfigRef, Protocol, SyncMode};
+use tidemark_domain::fact::{self, ApplyFailure, Attributes, ConfigRef, Protocol, SyncMode};
 use tidemark_domain::id::Ordinal;
 use tidemark_domain::notice::Notice as NoticeView;
 use tidemark_domain::sentence::factor_sentence;
@@ -775,6 +775,9 @@ pub struct VersionAnswer {
     pub change: Option<ContentChange>,
     /// Plugins that it made or changed, as far as that was told.
     pub plugins_changed: Vec<String>,
+    /// What it changed, entity by entity, where a tap or a shadow saw it and what the cohort had before. Types, ids and
+    /// names, never a value.
+    pub entities_changed: Option<EntityChanges>,
     /// How it spread.
     pub propagation: Propagation,
     /// How it spread over each cohort; what is final is as it was then.
@@ -794,8 +797,70 @@ impl From<view::VersionView> for VersionAnswer {
             }),
             change: version.change.map(Into::into),
             plugins_changed: version.plugins_changed.iter().map(ToString::to_string).collect(),
+            entities_changed: version.entities_changed.map(|changes| EntityChanges {
+                since: changes.before.to_string(),
+                before: version.changed_since.map(Ordinal::number),
+                total: changes.total(),
+                counts: changes.counts.iter().map(Into::into).collect(),
+                listed: changes.listed.iter().map(Into::into).collect(),
+            }),
             propagation: version.propagation.into(),
             cohorts: version.cohorts.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// How a version differs from what its cohort was sent before.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntityChanges {
+    /// The hash or token of what the cohort was sent before.
+    pub since: String,
+    /// Its version, where it is known.
+    pub before: Option<u32>,
+    /// Entities that changed, listed or not.
+    pub total: u64,
+    /// How many of each type.
+    pub counts: Vec<TypeChanges>,
+    /// Which; at most 200, of the types with the fewest changes first.
+    pub listed: Vec<EntityChange>,
+}
+
+/// How many entities of a type changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TypeChanges {
+    /// The type, `routes`.
+    pub entity_type: String,
+    pub added: u32,
+    pub changed: u32,
+    pub removed: u32,
+}
+
+/// One entity that changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntityChange {
+    /// `added`, `changed` or `removed`.
+    pub change: String,
+    /// Its type, `routes`.
+    pub entity_type: String,
+    pub id: Option<String>,
+    /// Where entities of its type have one that is no secret.
+    pub name: Option<String>,
+}
+
+impl From<&fact::TypeChanges> for TypeChanges {
+    fn from(of: &fact::TypeChanges) -> Self {
+        let fact::TypeChanges { entity_type, added, changed, removed } = of;
+        Self { entity_type: entity_type.to_string(), added: *added, changed: *changed, removed: *removed }
+    }
+}
+
+impl From<&fact::EntityChange> for EntityChange {
+    fn from(of: &fact::EntityChange) -> Self {
+        Self {
+            change: of.change.word().to_owned(),
+            entity_type: of.entity_type.to_string(),
+            id: text(&of.id),
+            name: text(&of.name),
         }
     }
 }

@@ -78,7 +78,7 @@ pub struct Assembler {
     /// Connections in the order in which they were opened.
     arrivals: BTreeMap<u64, Arc<str>>,
     arrived: u64,
-    contents: HashMap<Scope, Arc<Outline>>,
+    contents: HashMap<Scope, (ConfigHash, Arc<Outline>)>,
     endpoints: HashMap<Arc<str>, Endpoint>,
     rows: HashMap<NodeId, (Option<i64>, Option<ConfigHash>)>,
     /// The connection that a node syncs over now: the end of an earlier one is no news.
@@ -311,12 +311,19 @@ impl Assembler {
     fn offered(&mut self, peer: &Peer, offer: &Offer) -> What {
         let scope = peer.attributes.cohort();
         let digest: Option<Digest> = offer.digest.to_string().parse().ok();
-        let before = self.contents.insert(scope.clone(), Arc::clone(&offer.outline));
+        let hash = offer.reported_as();
+        let before = self.contents.insert(scope.clone(), (hash, Arc::clone(&offer.outline)));
         // One configuration for many nodes is one outline.
-        let difference = before.map(|before| match Arc::ptr_eq(&before, &offer.outline) {
+        let difference = before.as_ref().map(|(_, before)| match Arc::ptr_eq(before, &offer.outline) {
             true => Difference::Equal,
             false => before.difference(&offer.outline),
         });
+        let entities_changed = match (&difference, before) {
+            (Some(Difference::Changed { .. }), Some((hash, before))) => {
+                before.entities_changed(&offer.outline, ConfigRef::Hash(hash)).map(Arc::new)
+            }
+            _ => None,
+        };
         let content = match (digest, difference) {
             (None, _) => Content::Unknown,
             (Some(digest), Some(Difference::OnlyTemplateFields { paths })) => {
@@ -326,13 +333,14 @@ impl Assembler {
             (Some(digest), Some(Difference::Equal | Difference::Changed { .. }) | None) => Content::Digest(digest),
         };
         let frame = Frame {
-            config: ConfigRef::Hash(offer.reported_as()),
+            config: ConfigRef::Hash(hash),
             offered_to: peer.node.clone(),
             content,
             shape: Some(shape(&offer.shape)),
             mode: SyncMode::Full,
             bytes: offer.frame_bytes,
             plugins_changed: Vec::new(),
+            entities_changed,
         };
         What::Word(Box::new(Word { replica: None, scope, said: Said::Frame(frame) }))
     }
@@ -350,6 +358,7 @@ impl Assembler {
             mode: SyncMode::Full,
             bytes: offer.frame_bytes,
             plugins_changed: Vec::new(),
+            entities_changed: None,
         };
         What::Word(Box::new(Word { replica: None, scope, said: Said::Frame(frame) }))
     }
@@ -535,6 +544,7 @@ fn answered(peer: &Peer, answer: &Answer) -> Option<What> {
             mode: if answer.full { SyncMode::Full } else { SyncMode::Delta },
             bytes: answer.frame_bytes,
             plugins_changed: answer.plugins_changed.clone(),
+            entities_changed: None,
         }),
     ))
 }

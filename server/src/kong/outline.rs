@@ -1,5 +1,5 @@
 //! The outline of a configuration: for each entity the fields that it sets and a fingerprint of each value, and
-//! nothing that could be read back. From it follow the behaviour digest ([`super::digest`]), what a change touched,
+//! nothing that could be read back but its id, and its name where that is no secret. From it follow the behaviour digest ([`super::digest`]), what a change touched,
 //! and whether a change is one of the template that configurations are made with.
 //!
 //! An entity is flattened into leaves: paths such as `config.queue.max_batch_size` with scalars and arrays at their
@@ -9,7 +9,9 @@
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
+use tidemark_domain::fact::{Changed, ConfigRef, EntityChange, EntityChanges, TypeChanges};
+use tidemark_domain::id::Line;
 
 /// What is known of a configuration without keeping it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,15 @@ struct Entity {
     leaves: Vec<(Path, Fingerprint)>,
     /// Moved by every write (`kong-hybrid.md` 1.8.3), and by nothing else.
     updated_at: Option<Fingerprint>,
+    /// What people know it by.
+    called: Called,
+}
+
+/// The type and the id of an entity, and its name where that is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Called {
+    id: Option<Line>,
+    name: Option<Line>,
 }
 
 type Path = std::sync::Arc<str>;
@@ -64,6 +75,22 @@ pub const KINDS_MAX: usize = 64;
 
 /// Kinds whose fields depend on the name of the entity.
 const KINDS_BY_NAME: [&str; 2] = ["plugins", "vaults"];
+/// Types whose name is told of: what an operator named himself, and what Kong did. Names of consumers are people's, and what
+/// a type that is not known here has for a name, nobody knows.
+const NAMED: [&str; 12] = [
+    "consumer_groups",
+    "filter_chains",
+    "key_sets",
+    "keys",
+    "partials",
+    "plugins",
+    "routes",
+    "services",
+    "snis",
+    "upstreams",
+    "vaults",
+    "workspaces",
+];
 /// Times of an entity, which change no behaviour.
 const TIMES: [&str; 2] = ["created_at", "updated_at"];
 
@@ -94,7 +121,7 @@ impl Outline {
         let mut changes = Vec::new();
         let mut paths = Vec::new();
         let empty = Kind::default();
-        let names: std::collections::BTreeSet<_> = self.kinds.keys().chain(after.kinds.keys()).collect();
+        let names: BTreeSet<_> = self.kinds.keys().chain(after.kinds.keys()).collect();
         for name in names {
             let old = self.kinds.get(name).unwrap_or(&empty);
             let new = after.kinds.get(name).unwrap_or(&empty);
@@ -114,6 +141,45 @@ impl Outline {
         } else {
             Difference::Equal
         }
+    }
+
+    /// What changed on the way to `after`, entity by entity, without the kinds that only the template changed; `before` is how
+    /// this outline's configuration is called. `None` where nothing did.
+    #[must_use]
+    pub fn entities_changed(&self, after: &Self, before: ConfigRef) -> Option<EntityChanges> {
+        let empty = Kind::default();
+        let names: BTreeSet<_> = self.kinds.keys().chain(after.kinds.keys()).collect();
+        let mut types: BTreeMap<&str, (TypeChanges, Vec<EntityChange>)> = BTreeMap::new();
+        for name in names {
+            let old = self.kinds.get(name).unwrap_or(&empty);
+            let new = after.kinds.get(name).unwrap_or(&empty);
+            let of_type = name.split_once('/').map_or(name.as_ref(), |(of_type, _)| of_type);
+            let Some(entity_type) = Line::from_outside(of_type) else { continue };
+            let Some(change) = old.change(new, name) else { continue };
+            if old.template_fields(new, name).is_some() {
+                continue;
+            }
+            let nothing = || TypeChanges { entity_type: entity_type.clone(), added: 0, changed: 0, removed: 0 };
+            let (counts, listed) = types.entry(of_type).or_insert_with(|| (nothing(), Vec::new()));
+            counts.added = counts.added.saturating_add(change.added);
+            counts.changed = counts.changed.saturating_add(change.changed);
+            counts.removed = counts.removed.saturating_add(change.removed);
+            let room = EntityChanges::LISTED_MAX.saturating_sub(listed.len());
+            let called = |(change, Called { id, name }): (Changed, &Called)| EntityChange {
+                change,
+                entity_type: entity_type.clone(),
+                id: id.clone(),
+                name: name.clone(),
+            };
+            listed.extend(old.changed(new).take(room).map(called));
+        }
+        let mut types: Vec<_> = types.into_values().collect();
+        // Sorted stably: types with as many changes stay in the order of their names.
+        types
+            .sort_by_key(|(counts, _)| u64::from(counts.added) + u64::from(counts.changed) + u64::from(counts.removed));
+        let listed = types.iter().flat_map(|(_, listed)| listed).take(EntityChanges::LISTED_MAX).cloned().collect();
+        let counts: Vec<_> = types.into_iter().take(EntityChanges::TYPES_MAX).map(|(counts, _)| counts).collect();
+        (!counts.is_empty()).then_some(EntityChanges { before, counts, listed })
     }
 
     /// Kind and digest of each entity, in no particular order.
@@ -137,11 +203,38 @@ impl Outline {
         while let btree_map::Entry::Occupied(_) = kind.entities.entry(primary_key.as_str().into()) {
             primary_key.push('\'');
         }
-        kind.entities.insert(primary_key.into(), Entity { leaves, updated_at });
+        kind.entities.insert(primary_key.into(), Entity { leaves, updated_at, called: Called::of(key, value) });
+    }
+}
+
+impl Called {
+    fn of(key: &str, entity: &Value) -> Self {
+        let line = |field| entity.get(field).and_then(Value::as_str).and_then(Line::from_outside);
+        // The key of a parameter is its name; that of a credential is a secret.
+        let id = line("id").or_else(|| line("key").filter(|_| key == "parameters"));
+        Self { id, name: line("name").filter(|_| NAMED.contains(&key)) }
     }
 }
 
 impl Kind {
+    /// Entities that were added, changed and removed, in this order.
+    fn changed<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = (Changed, &'a Called)> {
+        let added = |key: &str, _: &Entity| !self.entities.contains_key(key);
+        let differs = |key: &str, new: &Entity| self.entities.get(key).is_some_and(|old| old.leaves != new.leaves);
+        let removed = |key: &str, _: &Entity| !after.entities.contains_key(key);
+        let added = after.those(Changed::Added, added);
+        added.chain(after.those(Changed::Changed, differs)).chain(self.those(Changed::Removed, removed))
+    }
+
+    fn those(
+        &self,
+        change: Changed,
+        are_they: impl Fn(&str, &Entity) -> bool,
+    ) -> impl Iterator<Item = (Changed, &Called)> {
+        let those = self.entities.iter().filter(move |(key, entity)| are_they(key, entity));
+        those.map(move |(_, entity)| (change, &entity.called))
+    }
+
     /// `None` where no entity differs.
     fn change(&self, after: &Self, name: &str) -> Option<KindChange> {
         let mut change = KindChange { kind: name.to_owned(), added: 0, removed: 0, changed: 0 };
@@ -530,5 +623,82 @@ mod tests {
         };
         let Difference::OnlyTemplateFields { paths } = wide(0).difference(&wide(1)) else { panic!("a template") };
         assert_eq!(paths.len(), PATHS_MAX);
+    }
+
+    /// `how type name id` of each that is listed, and the counts.
+    fn changes(before: Value, after: Value) -> (Vec<String>, Vec<String>) {
+        let hash = ConfigRef::Hash(tidemark_domain::hash::ConfigHash::ZEROS);
+        let Some(changes) = outline(before).entities_changed(&outline(after), hash) else { return Default::default() };
+        let or_dash = |line: &Option<Line>| line.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let listed = changes.listed.iter().map(|entity| {
+            let EntityChange { change, entity_type, id, name } = entity;
+            format!("{} {entity_type} {} {}", change.word(), or_dash(name), or_dash(id))
+        });
+        let count = |count: &TypeChanges| {
+            format!("{} +{} -{} ~{}", count.entity_type, count.added, count.removed, count.changed)
+        };
+        (listed.collect(), changes.counts.iter().map(count).collect())
+    }
+
+    #[test]
+    fn what_changed_is_listed_by_type_name_and_id() {
+        let before = json!({
+            "services": [{"id": "s1", "name": "orders", "port": 1}, {"id": "s2", "name": "bills", "port": 2}],
+            "plugins": [{"id": "p1", "name": "cors", "enabled": true}],
+            "parameters": [{"key": "cluster_id", "value": "x"}],
+        });
+        let after = json!({
+            "services": [{"id": "s1", "name": "orders", "port": 9}, {"id": "s3", "port": 3, "updated_at": 1}],
+            "plugins": [{"id": "p1", "name": "cors", "enabled": true, "updated_at": 5}],
+            "parameters": [{"key": "cluster_id", "value": "y"}],
+        });
+        let (listed, counts) = changes(before.clone(), after);
+        let expected = [
+            "changed parameters - cluster_id",
+            "added services - s3",
+            "changed services orders s1",
+            "removed services bills s2",
+        ];
+        assert_eq!(listed, expected);
+        assert_eq!(counts, ["parameters +0 -0 ~1", "services +1 -1 ~1"]);
+        assert_eq!(changes(before.clone(), before).0, [""; 0]);
+    }
+
+    /// Whatever stands in a field that is not told of, stands in no list of changes.
+    #[test]
+    fn no_secret_is_in_a_list_of_changes() {
+        let entities = json!({
+            "keyauth_credentials": [{"key": "SECRET"}, {"id": "k1", "key": "SECRET"}],
+            "consumers": [{"id": "c1", "username": "SECRET", "name": "SECRET", "custom_id": "SECRET"}],
+            "certificates": [{"id": "x1", "key": "SECRET", "cert": "SECRET"}],
+            "keys": [{"id": "y1", "name": "signing", "jwk": "SECRET", "pem": {"private_key": "SECRET"}}],
+            "vaults": [{"id": "v1", "name": "env", "prefix": "SECRET", "config": {"prefix": "SECRET"}}],
+            "custom_things": [{"id": "t1", "name": "SECRET", "value": "SECRET"}],
+            "plugins": [{"id": "p1", "name": "jwt", "config": {"secret": "SECRET"}}],
+            "parameters": [{"key": "cluster_id", "value": "SECRET"}],
+        });
+        let (listed, _) = changes(json!({}), entities);
+        assert_eq!(listed.len(), 9);
+        assert!(!listed.concat().contains("SECRET"), "{listed:#?}");
+        assert!(listed.contains(&"added keys signing y1".to_owned()), "{listed:#?}");
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_begins_with_what_changed_least() {
+        let many: Vec<Value> = (0..1_000).map(|number| json!({"id": format!("r{number}"), "name": "n"})).collect();
+        let (listed, counts) = changes(json!({}), json!({"routes": many, "services": [{"id": "s1"}]}));
+        assert_eq!((listed.len(), listed[0].as_str()), (EntityChanges::LISTED_MAX, "added services - s1"));
+        assert_eq!(counts, ["services +1 -0 ~0", "routes +1000 -0 ~0"]);
+    }
+
+    #[test]
+    fn what_only_the_template_changed_is_not_listed() {
+        let before =
+            json!({"services": [{"id": "1", "updated_at": 5}, {"id": "2", "updated_at": 6}], "routes": [{"id": "3"}]});
+        let mut after = before.clone();
+        after["services"][0]["tls_sans"] = json!("x");
+        after["services"][1]["tls_sans"] = json!("x");
+        after["routes"] = json!([]);
+        assert_eq!(changes(before, after).0, ["removed routes - 3"]);
     }
 }

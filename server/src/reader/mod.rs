@@ -32,7 +32,7 @@ use tidemark_domain::view::{
 };
 
 /// The form of packed fleets; a keyframe of another form is passed over, and the facts are folded from further back.
-pub const KEYFRAME_FORMAT: u32 = 7;
+pub const KEYFRAME_FORMAT: u32 = 8;
 /// Moments of the past that are kept: a page asks several questions of one moment, and people go back and forth.
 const PAST_MAX: usize = 4;
 /// A younger moment is not kept: facts of it may be on their way to the store, and the next report of a node makes the last

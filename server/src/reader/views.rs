@@ -446,6 +446,11 @@ pub fn version_view(
         shape: version.shape().cloned(),
         change: control_plane.ledger.content_change(version.ordinal),
         plugins_changed: version.plugins_changed.iter().map(|change| change.name.clone()).collect(),
+        changed_since: version.entities_changed.as_ref().and_then(|(scope, changes)| {
+            let meant = ledger.meaning(&changes.before, scope, version.published_at);
+            meant.map(|alias| alias.ordinal).filter(|before| *before != version.ordinal)
+        }),
+        entities_changed: version.entities_changed.as_ref().map(|(_, changes)| changes.as_ref().clone()),
         propagation,
         curve,
         cohorts,

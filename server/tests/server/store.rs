@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 use tidemark_domain::fact::{
-    Announcement, ApplyFailure, Attributes, ConfigRef, Connection, ConnectionEvent, Content, Declaration, Fact, Frame,
-    Keeps, Listening, PluginChange, Report, Retirement, Said, Scope, Shape, Source, SyncMode, SyncStatus, What,
-    WithheldReason, Word,
+    Announcement, ApplyFailure, Attributes, Changed, ConfigRef, Connection, ConnectionEvent, Content, Declaration,
+    EntityChange, EntityChanges, Fact, Frame, Keeps, Listening, PluginChange, Report, Retirement, Said, Scope, Shape,
+    Source, SyncMode, SyncStatus, TypeChanges, What, WithheldReason, Word,
 };
 use tidemark_domain::id::{CpName, NodeId};
 use tidemark_domain::time::{DAY, HOUR, MINUTE, SECOND, Timestamp};
@@ -136,6 +137,16 @@ fn one_of_each() -> Vec<Fact> {
     };
     let scope = Scope { protocol: None, gateway: "3.9.1".parse().ok() };
     let plugin = PluginChange { name: line("rate-limiting"), keeps: Keeps::Counters };
+    let changes = EntityChanges {
+        before: config(5),
+        counts: vec![TypeChanges { entity_type: line("routes"), added: 1, changed: 0, removed: u32::MAX }],
+        listed: vec![EntityChange {
+            change: Changed::Added,
+            entity_type: line("routes"),
+            id: None,
+            name: Some(line("a")),
+        }],
+    };
     let words = [
         Said::Announced(Announcement {
             token: "release-9".parse().ok(),
@@ -160,6 +171,7 @@ fn one_of_each() -> Vec<Fact> {
             mode: SyncMode::Delta,
             bytes: u64::MAX,
             plugins_changed: vec![plugin],
+            entities_changed: Some(Arc::new(changes)),
         }),
         Said::Expected { config: config(4), token: "release-9".parse().ok() },
         Said::Notified("b".repeat(32).parse().expect("a hash")),

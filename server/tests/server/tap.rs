@@ -336,6 +336,11 @@ async fn a_fleet_is_watched_through_a_tap_and_a_restart_of_the_server_closes_not
 
     published.write(Write::Route, time.now());
     server.until("config:v2 state:current", 5).await;
+    let version = server.get("/api/v1/control-planes/eu/versions/2", "").await;
+    let changed = &version["entities_changed"];
+    assert_eq!((&changed["total"], &changed["before"]), (&json!(1), &json!(1)), "{version:#}");
+    let entity = &changed["listed"][0];
+    assert_eq!((&entity["entity_type"], entity["id"].is_string()), (&json!("routes"), true), "{version:#}");
 
     // The server goes, the fleet goes on, and what happened meanwhile is told afterwards.
     let (database, clock, address) = server.stop().await;

@@ -174,6 +174,7 @@ impl World {
             mode,
             bytes: 1,
             plugins_changed,
+            entities_changed: None,
         })
     }
 

@@ -432,6 +432,8 @@ impl FleetApi for Fixture {
             shape: None,
             change: None,
             plugins_changed: Vec::new(),
+            entities_changed: None,
+            changed_since: None,
             propagation: Propagation::default(),
             curve: None,
             cohorts: Vec::new(),
