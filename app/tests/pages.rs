@@ -319,6 +319,9 @@ async fn a_version_shows_its_names_with_their_evidence_and_who_is_missing() {
         .says("hosts served")
         .says("not yet")
         .says("missing first, then slowest first");
+    page.says("What changed")
+        .says("plugins 1 changed; consumers 1 removed")
+        .says("1c6f3f0e-7d1c-4b0e-8f86-0a9d4f2f7b11");
     get(Mood::Fleet, "/versions/eu-prod/30").await.says("Its content was not seen.");
 }
 

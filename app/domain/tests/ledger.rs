@@ -2,10 +2,12 @@
 
 mod told;
 
+use std::sync::Arc;
 use tidemark_domain::fact::{
-    Announcement, ConfigRef, Content, Declaration, Protocol, Report, Said, Scope, Source, What,
+    Announcement, Changed, ConfigRef, Content, Declaration, EntityChange, EntityChanges, Frame, Protocol, Report, Said,
+    Scope, Source, What,
 };
-use tidemark_domain::ledger::{EnteredBy, Evidence, MovementEnd};
+use tidemark_domain::ledger::{CHANGES_KEPT, EnteredBy, Evidence, MovementEnd};
 use tidemark_domain::notice::{NoticeKind, Severity};
 use tidemark_domain::time::{HOUR, MINUTE, SECOND};
 use tidemark_domain::verdict::{ConfigState, ConfigWord, CurrentBy, Unproven};
@@ -848,4 +850,36 @@ fn a_hostname_that_repeats_the_id_never_replaces_a_real_one() {
     assert_eq!(says(&mut world, "gw-1").as_deref(), Some("gw-1"));
     assert_eq!(says(&mut world, "n1").as_deref(), Some("gw-1"));
     assert_eq!(says(&mut world, "gw-2").as_deref(), Some("gw-2"));
+}
+
+#[test]
+fn what_a_version_changed_is_as_it_was_told_first_and_kept_of_the_newest() {
+    let mut world = World::new();
+    let listed = |world: &World, place: usize| {
+        let changes = world.ledger().versions()[place].entities_changed.as_ref();
+        changes.map(|(scope, changes)| (scope.clone(), changes.listed[0].entity_type.to_string()))
+    };
+    let frame = |world: &mut World, name: &str, scope: Scope, entity_type: Option<&str>| {
+        let entities_changed = entity_type.map(|entity_type| {
+            let entity_type = line(entity_type);
+            let entity = EntityChange { change: Changed::Added, entity_type, id: Some(line("1")), name: None };
+            Arc::new(EntityChanges { before: config("zeros"), counts: Vec::new(), listed: vec![entity] })
+        });
+        let Said::Frame(frame) = World::framed(name, Content::Digest(digest(name))) else { panic!("a frame") };
+        world.now += MINUTE;
+        world.word(Source::Tap, scope, Said::Frame(Frame { entities_changed, ..frame }));
+    };
+    frame(&mut world, "first", v1(), None);
+    assert_eq!(listed(&world, 0), None, "there was nothing to compare it with");
+    frame(&mut world, "second", v1(), Some("routes"));
+    frame(&mut world, "second", v1(), None);
+    frame(&mut world, "second", v1(), Some("plugins"));
+    assert_eq!(listed(&world, 1), Some((v1(), "routes".to_owned())));
+    for number in 2..CHANGES_KEPT {
+        frame(&mut world, &format!("n{number}"), v1(), Some("services"));
+    }
+    assert!(listed(&world, 1).is_some() && listed(&world, CHANGES_KEPT - 1).is_some());
+    frame(&mut world, "one-more", v1(), Some("services"));
+    frame(&mut world, "another", v1(), Some("services"));
+    assert_eq!((listed(&world, 1), listed(&world, 2).is_some()), (None, true));
 }
