@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use leptos_router::params::ParamsMap;
+use tidemark_domain::analytics::TrafficQuestion;
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 
 /// The part of an address that every link keeps: `?at=…&known=now`, as it was given.
@@ -89,6 +90,25 @@ impl Links {
     #[must_use]
     pub fn ledger_after(&self, control_plane: &CpName, after: &str) -> String {
         self.to(&format!("/versions/{control_plane}"), &[("after", after)])
+    }
+
+    /// Traffic.
+    #[must_use]
+    pub fn traffic(&self, question: &TrafficQuestion) -> String {
+        self.with("/analytics", question, None)
+    }
+
+    /// The same as a file of rows.
+    #[must_use]
+    pub fn traffic_file(&self, question: &TrafficQuestion, format: &'static str) -> String {
+        self.with("/api/v1/traffic", question, Some(format))
+    }
+
+    fn with(&self, path: &str, question: &TrafficQuestion, format: Option<&'static str>) -> String {
+        let mut pairs = question.parameters();
+        pairs.extend(format.map(|format| ("format", format.to_owned())));
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.to(path, &pairs)
     }
 
     /// One version.

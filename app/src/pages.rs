@@ -1,5 +1,6 @@
 //! One file a page: what it asks, from its address, and how the answer is laid out.
 
+mod analytics;
 mod node;
 mod nodes;
 mod not_found;
@@ -7,6 +8,7 @@ mod overview;
 mod version;
 mod versions;
 
+pub use analytics::Analytics;
 pub use node::Node;
 pub use nodes::Nodes;
 pub use not_found::NotFound;
@@ -19,7 +21,9 @@ use crate::links::Links;
 use crate::parts::answer::{Page, answer};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
+use leptos_router::params::ParamsMap;
 use serde::de::DeserializeOwned;
+use tidemark_domain::analytics::written;
 
 /// The question of a page: what its address says under these names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Asked {
     after: String,
     at: String,
     known: String,
+    /// All other parameters, as a query.
+    others: String,
 }
 
 /// A page: what it asks, and what it makes of the answer. Asked again when the address changes, or when the server says
@@ -65,8 +71,21 @@ fn asked() -> impl Fn() -> Asked + Clone + Send + Sync + 'static {
             after: from_query("after"),
             at: from_query("at"),
             known: from_query("known"),
+            others: query.with(others),
         }
     }
+}
+
+/// What is asked beside the moment, as a query.
+fn others(query: &ParamsMap) -> String {
+    let moment = |name: &str| matches!(name, "at" | "known");
+    let pairs: Vec<(String, String)> = query
+        .clone()
+        .into_iter()
+        .filter(|(name, _)| !moment(name))
+        .map(|(name, value)| (name.into_owned(), value))
+        .collect();
+    written(&pairs)
 }
 
 /// The key after which the page that is shown begins; empty for the first.

@@ -160,6 +160,14 @@ pub async fn demo(demo: Demo, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<
     let mut running =
         run::live_keeping(&database, clock.clone(), policy, retention, door.writer_closing.clone()).await?;
     running.parts.demo = true;
+    if let Some(telemetry) = &running.parts.telemetry {
+        let began = clock::stopwatch();
+        let snapshot = running.snapshots.load_full();
+        demo::traffic::past(telemetry, &snapshot, demo::history::LASTS_MS, clock.now()).await?;
+        tracing::info!("its traffic was written in {} ms", began.elapsed().as_millis());
+        let snapshots = Arc::clone(&running.snapshots);
+        tokio::spawn(demo::traffic::live(telemetry.clone(), snapshots, clock.clone(), door.closing.clone()));
+    }
     let world = World::new(&scenario, Telling::Story, clock.now())?;
     let closing = door.closing.clone();
     let living = tokio::spawn(demo::live(world, running.parts.ingest.clone(), clock, closing.clone()));

@@ -22,7 +22,7 @@ use tidemark_domain::time::Timestamp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every reader. The names are those of the fuzz targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("frame", frame),
     ("v1", v1_frames),
     ("glance", glance),
@@ -32,6 +32,7 @@ pub const TARGETS: [Target; 10] = [
     ("answer", answer),
     ("konnect", of_konnect),
     ("metrics", exposition),
+    ("http_log", http_log),
     ("heartbeats", heartbeats),
     ("parcel", parcel),
 ];
@@ -170,6 +171,12 @@ fn of_konnect(bytes: &[u8]) {
 fn exposition(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         _ = metrics::exposition(text);
+    }
+}
+
+fn http_log(bytes: &[u8]) {
+    if let Ok(read) = crate::kong::http_log::read(bytes) {
+        assert!(read.refused.len() <= read.refused_count && read.entries.len() <= crate::kong::http_log::ENTRIES_MAX);
     }
 }
 

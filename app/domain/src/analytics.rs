@@ -202,7 +202,13 @@ impl TrafficQuestion {
     /// The parameters that [`Self::read`] reads, as a query; empty for the default question.
     #[must_use]
     pub fn query(&self) -> String {
-        let mut pairs: Vec<(&str, String)> = Vec::new();
+        written(&self.parameters())
+    }
+
+    /// The same as pairs of names and values.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let mut pairs: Vec<(&'static str, String)> = Vec::new();
         match self.range {
             Range::Last(last) if last == Last::default() => {}
             Range::Last(last) => pairs.push(("range", last.word().into())),
@@ -212,18 +218,24 @@ impl TrafficQuestion {
             pairs.push(("by", self.by.word().into()));
         }
         pairs.extend(self.only.iter().map(|(by, name)| (by.word(), name.clone())));
-        let mut query = String::new();
-        for (name, value) in pairs {
-            let join = if query.is_empty() { "" } else { "&" };
-            // Writing into a string does not fail.
-            let _ = write!(query, "{join}{name}={}", encoded(&value));
-        }
-        query
+        pairs
+    }
+
+    /// The same of another time.
+    #[must_use]
+    pub fn of(&self, last: Last) -> Self {
+        Self { range: Range::Last(last), ..self.clone() }
+    }
+
+    /// The same, split by something else.
+    #[must_use]
+    pub fn split(&self, by: By) -> Self {
+        Self { by, ..self.clone() }
     }
 
     /// The same, narrowed to one more thing and split by another; the thing that was split by before is not asked twice.
     #[must_use]
-    pub fn into(&self, by: By, name: &str, then: By) -> Self {
+    pub fn narrowed(&self, by: By, name: &str, then: By) -> Self {
         let mut only: Vec<(By, String)> = self.only.iter().filter(|(one, _)| *one != by).cloned().collect();
         only.push((by, name.to_owned()));
         Self { range: self.range, by: then, only }
@@ -235,6 +247,18 @@ impl TrafficQuestion {
         let only = self.only.iter().filter(|(one, _)| *one != by).cloned().collect();
         Self { range: self.range, by: self.by, only }
     }
+}
+
+/// Pairs of names and values as a query.
+#[must_use]
+pub fn written<N: AsRef<str>>(pairs: &[(N, String)]) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs {
+        let join = if query.is_empty() { "" } else { "&" };
+        // Writing into a string does not fail.
+        let _ = write!(query, "{join}{}={}", encoded(name.as_ref()), encoded(value));
+    }
+    query
 }
 
 /// A value of a query as it was meant. What is no text is shown as that.

@@ -12,7 +12,7 @@ use tidemark_domain::drawing::{Drawing, Figure, Mark};
 #[must_use]
 pub fn figure(figure: Figure) -> Part {
     let numbers = figure.numbers.into_iter().map(|(name, value)| vec![vec![text(name)], vec![text(value)]]).collect();
-    let columns = vec![column("Share", ""), column("After", "num")];
+    let columns = vec![column("Measure", ""), column("Value", "num")];
     view! {
         <figure class="figure">
             <figcaption>{figure.caption.clone()}</figcaption>

@@ -18,17 +18,20 @@ pub enum Place {
     Nodes,
     /// Ledgers, and one version.
     Versions,
+    /// What gateways do.
+    Analytics,
 }
 
 impl Place {
     /// In the order of the header.
-    pub const ALL: [Self; 3] = [Self::Overview, Self::Nodes, Self::Versions];
+    pub const ALL: [Self; 4] = [Self::Overview, Self::Nodes, Self::Versions, Self::Analytics];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Nodes => "Nodes",
             Self::Versions => "Versions",
+            Self::Analytics => "Analytics",
         }
     }
 
@@ -37,6 +40,7 @@ impl Place {
             Self::Overview => "/",
             Self::Nodes => "/nodes",
             Self::Versions => "/versions",
+            Self::Analytics => "/analytics",
         }
     }
 
@@ -44,7 +48,7 @@ impl Place {
     fn holds(self, path: &str) -> bool {
         match self {
             Self::Overview => path == "/",
-            Self::Nodes | Self::Versions => {
+            Self::Nodes | Self::Versions | Self::Analytics => {
                 path.strip_prefix(self.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
         }

@@ -1,7 +1,10 @@
 //! A fleet to look at (`tidemark demo`): a simulated world lives in this process at its own pace, and what happens in it
-//! takes the same way in as everybody's facts: through the queue. What lies behind it is told by [`history`].
+//! takes the same way in as everybody's facts: through the queue. What lies behind it is told by [`history`], and what its
+//! gateways do by [`traffic`].
 
 pub mod history;
+
+pub mod traffic;
 
 use crate::clock::Clock;
 use crate::ingest::{Ingest, SubmitError};

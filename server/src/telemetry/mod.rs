@@ -205,6 +205,12 @@ impl Telemetry {
         self.submit(Vec::new(), Vec::new(), None).await.map(|_| ())
     }
 
+    /// Whether nothing was ever told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.names.scopes().len() <= 1
+    }
+
     /// Names of telemetry.
     #[must_use]
     pub fn names(&self) -> &Names {

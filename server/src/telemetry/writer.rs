@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cells::{Cells, Gauge, Summed};
 use super::names::Kind;
-use super::open::{SAMPLES, Versions};
+use super::open::{Open, SAMPLES, Versions};
 use super::rows::Row;
 use super::{BODIES_MAX, BodyDigest, Counted, GRACE_S, QUEUE_MAX, REMEMBERED_S, Stored, Submission, Telemetry};
 use crate::board::Snapshot;
@@ -77,6 +77,8 @@ impl Telemetry {
             let floor = |step: Step| step.floor(now_s - GRACE_S);
             state.progress =
                 SumsProgress { minutes_s: floor(Step::Minute), hours_s: floor(Step::Hour), days_s: floor(Step::Day) };
+            // Written down at once: a service that stops before its first minute is over begins here again.
+            store.telemetry_sum(&[], state.progress, Timestamp::from_ms(0)).await?;
         }
         let mut writer_bodies = VecDeque::new();
         for (at, digests) in &state.bodies {
@@ -97,6 +99,47 @@ impl Telemetry {
             purged_at: now,
         };
         Ok((telemetry, writer))
+    }
+}
+
+impl Telemetry {
+    /// Writes sums of the past: of one or more whole hours, before anything is told of them by others. What is not over
+    /// yet is told as if it were now.
+    ///
+    /// # Errors
+    /// If the store fails; nothing of the hours is written then.
+    pub async fn write_past(&self, rows: &[Row]) -> Result<(), StoreError> {
+        let progress = *self.0.progress.lock();
+        let mut past = Open::default();
+        let over = progress.minutes_s / 60;
+        let (old, young): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.minute() < over);
+        old.into_iter().for_each(|row| past.add(row));
+        let minutes = past.sums_before(over, &BTreeMap::new());
+        let mut sums = minutes.clone();
+        for (step, complete_s) in [(Step::Hour, progress.hours_s), (Step::Day, progress.days_s)] {
+            let mut starts: Vec<i64> = minutes.iter().map(|row| step.floor(row.at_s)).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            for start_s in starts.into_iter().filter(|start_s| start_s + step.seconds() <= complete_s) {
+                for kind in 0..=SAMPLES {
+                    let inside = |row: &&SumsRow| row.kind == kind && step.floor(row.at_s) == start_s;
+                    let mut parts: Vec<SumsRow> = minutes.iter().filter(inside).cloned().collect();
+                    let range =
+                        SumsRange { kind, step, from_s: start_s, to_s: start_s + 1, scope: None, with_cells: true };
+                    parts.extend(self.0.store.telemetry_sums(range).await?);
+                    sums.extend(merged_kind(&parts, step, start_s));
+                }
+            }
+        }
+        let fresh = self.fresh();
+        let commit = TelemetryCommit { scopes: fresh.scopes, names: fresh.names, ..TelemetryCommit::default() };
+        self.0.store.telemetry_commit(self.now(), &commit).await?;
+        self.0.store.telemetry_sum(&sums, progress, Timestamp::from_ms(0)).await?;
+        let young: Vec<Row> = young.into_iter().copied().collect();
+        if !young.is_empty() && self.submit(young, Vec::new(), None).await.is_err() {
+            tracing::warn!("the last minutes of the past were not taken");
+        }
+        Ok(())
     }
 }
 
@@ -158,7 +201,9 @@ impl Writer {
         }
         if rows.is_empty() && costs.is_empty() {
             // Somebody waits only to be told that all before is done.
-            answers.into_iter().for_each(|(done, answer)| drop(done.send(Ok(answer))));
+            answers.into_iter().for_each(|(done, answer)| {
+                let _ = done.send(Ok(answer));
+            });
             return;
         }
         let fresh = telemetry.fresh();
@@ -324,11 +369,7 @@ impl Writer {
             for kind in 0..=SAMPLES {
                 let range = SumsRange { kind, step: of, from_s, to_s, scope: None, with_cells: true };
                 let parts = telemetry.0.store.telemetry_sums(range).await?;
-                sums.extend(if kind == SAMPLES {
-                    merged::<Gauge>(&parts, step, from_s)
-                } else {
-                    merged::<Sums>(&parts, step, from_s)
-                });
+                sums.extend(merged_kind(&parts, step, from_s));
             }
             let progress = match step {
                 Step::Day => SumsProgress { days_s: to_s, ..before },
@@ -359,9 +400,17 @@ impl Writer {
     }
 }
 
+/// The same, whatever the kind holds.
+fn merged_kind(parts: &[SumsRow], step: Step, at_s: i64) -> Vec<SumsRow> {
+    match parts.first() {
+        None => Vec::new(),
+        Some(first) if first.kind == SAMPLES => merged::<Gauge>(parts, step, at_s),
+        Some(_) => merged::<Sums>(parts, step, at_s),
+    }
+}
+
 /// The parts of one kind as one row for each control plane.
-#[must_use]
-pub fn merged<S: Summed>(parts: &[SumsRow], step: Step, at_s: i64) -> Vec<SumsRow> {
+fn merged<S: Summed>(parts: &[SumsRow], step: Step, at_s: i64) -> Vec<SumsRow> {
     let mut scopes: BTreeMap<u32, (u8, Cells<S>)> = BTreeMap::new();
     for part in parts {
         let (_, cells) = scopes.entry(part.scope).or_insert_with(|| (part.kind, Cells::default()));

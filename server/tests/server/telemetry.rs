@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tidemark_domain::time::{DAY, HOUR, MINUTE, SECOND};
+use tidemark_domain::time::{HOUR, MINUTE, SECOND};
 
 use crate::door::{App, hash, text};
 use crate::recorded::captures;
@@ -182,7 +182,7 @@ async fn bad_entries_are_refused_one_by_one_and_the_others_count() {
     assert_eq!(answer["refused"][1]["reason"], json!("expected an object, found a number"));
     let (status, _) = post(&app, LOG, b"[{\"response\":{\"status\":200}},".to_vec()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    let (status, answer) = post(&app, &format!("{LOG}/Not A Name"), b"{}".to_vec()).await;
+    let (status, answer) = post(&app, &format!("{LOG}/Not-A-Name"), b"{}".to_vec()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
     next_minute(&app).await;
     assert_eq!(requests(&app, "").await, expected(&[("orders", 2)]));
