@@ -20,7 +20,7 @@ use crate::telemetry::rows::{Row, Traffic};
 
 /// How often each node tells what it did.
 const EVERY: Duration = Duration::from_secs(5);
-/// Of the week behind, so much is told minute by minute; the rest in steps of ten.
+/// Of the week behind, so much is told minute by minute; the rest in steps of half an hour.
 const BY_MINUTE_MS: i64 = 27 * HOUR;
 /// Requests a second of one node around noon.
 const REQUESTS: i64 = 40;
@@ -79,16 +79,11 @@ fn requests(telemetry: &Telemetry, server: &Server, at: Timestamp, span_ms: i64,
     let from_peak = (hour - 15).abs().min(24 - (hour - 15).abs());
     let day_share = 100 - from_peak * from_peak * 85 / 144;
     let all = server.rate * day_share * span_ms / SECOND / 100;
-    let mut rows = Vec::with_capacity(2);
-    // Of eight routes a node tells two at a time, so that all have come after a while.
-    for _ in 0..2 {
-        let place = random.below(ROUTES.len());
-        let (service, route, share, (median, p99), fails_once_in) = ROUTES[place];
-        let requests = (all * share * 4 / 100).max(0) * random.span(80, 120) / 100;
-        let Ok(requests) = u64::try_from(requests) else { continue };
-        if requests == 0 {
-            continue;
-        }
+    let mut rows = Vec::with_capacity(3);
+    // Of eight routes a node tells one at a time, so that all have come after a while.
+    if let Some((service, route, share, (median, p99), fails_once_in)) = random.one_of(&ROUTES).copied() {
+        let requests = (all * share * 8 / 100).max(0) * random.span(80, 120) / 100;
+        let Ok(requests @ 1..) = u64::try_from(requests) else { return rows };
         let (consumer, application) = CONSUMERS[random.below(CONSUMERS.len())];
         let number = |kind, name| names.number(server.scope, kind, name);
         let total_us = random.spread(median, p99);
@@ -154,7 +149,7 @@ pub async fn past(
         let hour_ends = at.plus(HOUR);
         let mut rows = Vec::new();
         while at < hour_ends {
-            let step = if until.since(at) > BY_MINUTE_MS { 10 * MINUTE } else { MINUTE };
+            let step = if until.since(at) > BY_MINUTE_MS { 30 * MINUTE } else { MINUTE };
             for server in &servers {
                 rows.extend(requests(telemetry, server, at, step, &mut random));
             }

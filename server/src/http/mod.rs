@@ -118,8 +118,13 @@ impl Door {
     /// The door of a service.
     #[must_use]
     pub fn new(parts: Parts, tokens: Option<Tokens>, limits: DoorLimits, options: LeptosOptions) -> Self {
-        let metrics =
-            Metrics::new(Arc::clone(&parts.figures), &parts.counted, parts.ingest.clone(), parts.sources.clone());
+        let metrics = Metrics::new(
+            Arc::clone(&parts.figures),
+            &parts.counted,
+            parts.ingest.clone(),
+            parts.sources.clone(),
+            parts.telemetry.clone(),
+        );
         Self(Arc::new(Inside {
             parts,
             tokens,

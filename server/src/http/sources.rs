@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tidemark_domain::analytics::bytes;
 use tidemark_domain::time::{self, Timestamp};
+use tidemark_domain::traffic::Step;
 use utoipa::ToSchema;
 
 use crate::http::Door;
@@ -17,6 +19,8 @@ use crate::http::openapi::{STYLE, escaped, policy};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::views::Time;
 use crate::sources::Shown;
+use crate::store::TelemetrySizes;
+use crate::telemetry::Counts;
 
 /// Sources, in the order of the settings.
 #[derive(Serialize, ToSchema)]
@@ -103,7 +107,17 @@ pub async fn sources(State(door): State<Door>, asked: Asked) -> Result<Json<Sour
 /// `GET /operations`
 pub async fn page(State(door): State<Door>, asked: Asked) -> Result<Response, Problem> {
     asked.end()?;
-    let html = page_of(&door.sources.shown(), door.clock.now());
+    let traffic = match &door.telemetry {
+        Some(telemetry) => match telemetry.sizes().await {
+            Ok(sizes) => traffic_of(&sizes, &telemetry.counts()),
+            Err(error) => {
+                tracing::error!("the size of telemetry cannot be told: {error}");
+                "<p>How much traffic takes cannot be told now; the log says why.</p>".to_owned()
+            }
+        },
+        None => String::new(),
+    };
+    let html = page_of(&door.sources.shown(), &traffic, door.clock.now());
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
         (header::CONTENT_SECURITY_POLICY, policy()),
@@ -112,7 +126,37 @@ pub async fn page(State(door): State<Door>, asked: Asked) -> Result<Response, Pr
     Ok((headers, html).into_response())
 }
 
-fn page_of(sources: &[Shown], now: Timestamp) -> String {
+/// What traffic takes on the disk, and what was told of it since this process began.
+fn traffic_of(sizes: &TelemetrySizes, counts: &Counts) -> String {
+    let mut html = String::from(
+        "<h2>Traffic</h2><div class=\"wide\" role=\"region\" aria-label=\"Traffic\" tabindex=\"0\"><table>\
+         <caption>Traffic on the disk</caption><thead><tr><th scope=\"col\">Kept</th><th scope=\"col\">Partitions</th>\
+         <th scope=\"col\">Size</th></tr></thead><tbody>",
+    );
+    for (step, rows, size) in &sizes.sums {
+        let name = match step {
+            Step::Minute => "Sums by minute",
+            Step::Hour => "Sums by hour",
+            Step::Day => "Sums by day",
+        };
+        let _ = write!(html, "<tr><th scope=\"row\">{name}</th><td>{rows}</td><td>{}</td></tr>", bytes(*size));
+    }
+    let _ = write!(
+        html,
+        "<tr><th scope=\"row\">Journal, not in sums yet</th><td>–</td><td>{}</td></tr></tbody></table></div>\
+         <p>{} names are kept. Since this process began: {} entries stored, {} refused, {} of nobody's node or control \
+         plane, {} bodies that came again.</p>",
+        bytes(sizes.journal_bytes),
+        sizes.names,
+        counts.entries,
+        counts.refused,
+        counts.unattributed,
+        counts.repeated,
+    );
+    html
+}
+
+fn page_of(sources: &[Shown], traffic: &str, now: Timestamp) -> String {
     let mut html = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Operations – Tidemark</title>\
@@ -124,9 +168,11 @@ fn page_of(sources: &[Shown], now: Timestamp) -> String {
     );
     if sources.is_empty() {
         html.push_str(
-            "<p>No source is set. A table <code>[[source]]</code> in the file of settings makes one: see the README, \
-             “Sources”. Pushed reports and taps need none.</p></main></body></html>",
+            "<h2>Sources</h2><p>No source is set. A table <code>[[source]]</code> in the file of settings makes one: see the README, \
+             “Sources”. Pushed reports and taps need none.</p>",
         );
+        html.push_str(traffic);
+        html.push_str("</main></body></html>");
         return html;
     }
     html.push_str(
@@ -139,7 +185,9 @@ fn page_of(sources: &[Shown], now: Timestamp) -> String {
     for shown in sources {
         row_of(&mut html, shown, now);
     }
-    html.push_str("</tbody></table></div></main></body></html>");
+    html.push_str("</tbody></table></div>");
+    html.push_str(traffic);
+    html.push_str("</main></body></html>");
     html
 }
 

@@ -10,6 +10,8 @@ pub mod process;
 
 pub mod sources;
 
+pub mod telemetry;
+
 pub mod text;
 
 use std::fmt;
@@ -22,7 +24,9 @@ use crate::ingest::Ingest;
 use crate::metrics::fleet::{FleetCollector, FleetFigures};
 use crate::metrics::process::{Counted, QueueCollector};
 use crate::metrics::sources::SourcesCollector;
+use crate::metrics::telemetry::TelemetryCollector;
 use crate::sources::Sources;
+use crate::telemetry::Telemetry;
 
 /// All families, registered once.
 pub struct Metrics {
@@ -77,11 +81,20 @@ impl Format {
 impl Metrics {
     /// The families over these figures and counts.
     #[must_use]
-    pub fn new(figures: Arc<dyn FleetFigures>, counted: &Counted, ingest: Ingest, sources: Sources) -> Self {
+    pub fn new(
+        figures: Arc<dyn FleetFigures>,
+        counted: &Counted,
+        ingest: Ingest,
+        sources: Sources,
+        telemetry: Option<Telemetry>,
+    ) -> Self {
         let mut registry = Registry::with_prefix("tidemark");
         registry.register_collector(Box::new(FleetCollector(figures)));
         registry.register_collector(Box::new(QueueCollector(ingest)));
         registry.register_collector(Box::new(SourcesCollector(sources)));
+        if let Some(telemetry) = telemetry {
+            registry.register_collector(Box::new(TelemetryCollector(telemetry)));
+        }
         counted.register(&mut registry);
         Self { registry }
     }

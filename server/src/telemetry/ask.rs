@@ -675,7 +675,7 @@ fn rate_in_words(rate: f64) -> String {
         return short(rate.round() as u64);
     }
     match rate {
-        rate if rate == 0.0 => "0".into(),
+        0.0 => "0".into(),
         rate if rate < 0.1 => format!("{rate:.3}"),
         rate if rate < 10.0 => format!("{rate:.1}"),
         rate => format!("{rate:.0}"),

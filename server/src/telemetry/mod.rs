@@ -47,7 +47,7 @@ use self::rows::Row;
 use crate::board::Snapshot;
 use crate::clock::Clock;
 use crate::ingest::SubmitError;
-use crate::store::{Store, StoreError, SumsProgress, SyncCost};
+use crate::store::{Store, StoreError, SumsProgress, SyncCost, TelemetrySizes};
 use tidemark_domain::time::Timestamp;
 
 /// A minute is summed up so many seconds after its end: later than anything that may count for it.
@@ -221,6 +221,14 @@ impl Telemetry {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// How much there is on the disk.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn sizes(&self) -> Result<TelemetrySizes, StoreError> {
+        self.0.store.telemetry_sizes().await
     }
 
     /// What this process counted.
