@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
-use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::{
@@ -56,6 +56,10 @@ pub trait FleetApi: Send + Sync {
     fn version(&self, control_plane: CpName, ordinal: Ordinal, moment: Moment) -> Answer<'_, VersionView>;
     /// Traffic of a range that ends at the moment, where the question does not say another.
     fn traffic(&self, question: TrafficQuestion, moment: Moment) -> Answer<'_, TrafficView>;
+    /// What one node does and uses, of the day before the moment; `None` where nothing was told.
+    fn node_traffic(&self, control_plane: CpName, id: NodeId, moment: Moment) -> Answer<'_, Option<NodeTraffic>>;
+    /// What one node uses over a range.
+    fn resources(&self, control_plane: CpName, id: NodeId, last: Last, moment: Moment) -> Answer<'_, ResourcesView>;
 }
 
 /// What the server puts into the context of every page.
@@ -180,6 +184,8 @@ pub async fn nodes(q: String, after: String, at: String, known: String) -> Resul
 /// One node and its past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePage {
+    /// What it does and uses; `None` where nothing was told.
+    pub traffic: Option<NodeTraffic>,
     /// The node.
     pub node: NodeView,
     /// A page of its past.
@@ -198,7 +204,8 @@ pub async fn node(
     answer(async {
         let (fleet, cp, id, moment) = (asked()?, name::<CpName>(&cp)?, name::<NodeId>(&id)?, moment(&at, &known)?);
         let node = fleet.node(cp.clone(), id.clone(), moment).await?;
-        Ok(NodePage { node, history: fleet.history(cp, id, paging(after), moment).await? })
+        let traffic = fleet.node_traffic(cp.clone(), id.clone(), moment).await?;
+        Ok(NodePage { node, traffic, history: fleet.history(cp, id, paging(after), moment).await? })
     })
     .await
 }

@@ -113,9 +113,9 @@ pub async fn serve(serve: Serve, ready: impl FnOnce(SocketAddr)) -> anyhow::Resu
         None => run::live_keeping(&database, Clock::machine(), policy, retention, door.writer_closing.clone()).await,
     }?;
     if serve.at.is_none() {
-        let Parts { ingest, clock, .. } = &running.parts;
+        let Parts { ingest, clock, telemetry, .. } = &running.parts;
         sources::take_over(&sources, &running.snapshots.load_full(), ingest, clock).await?;
-        running.parts.sources = Sources::start(sources, ingest, clock, &door.closing);
+        running.parts.sources = Sources::start(sources, ingest, telemetry.clone(), clock, &door.closing);
     }
     ready(door.address()?);
     door.open(running, serve.tokens, limits).await

@@ -432,6 +432,52 @@ pub struct TrafficRow {
     pub share_ppm: u64,
 }
 
+/// What one node does: its traffic, and what it uses, of the last day (`/nodes/{cp}/{id}`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTraffic {
+    /// The question that leads to its traffic.
+    pub question: TrafficQuestion,
+    /// Its traffic in words.
+    pub sentence: String,
+    /// Its traffic and what it uses as drawings.
+    pub figures: Vec<Figure>,
+}
+
+/// What one node uses, over time (`GET /api/v1/nodes/{cp}/{id}/resources`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcesView {
+    /// Which answer this is.
+    pub as_of: AsOf,
+    /// From when.
+    pub from: Timestamp,
+    /// Before when.
+    pub to: Timestamp,
+    /// How long each point is.
+    pub step_ms: i64,
+    /// By name.
+    pub resources: Vec<ResourceSeries>,
+}
+
+/// One thing that a node uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceSeries {
+    /// Its name, with its unit: `memory_workers_bytes`.
+    pub name: String,
+    /// One for each step; `None` where nothing was told.
+    pub points: Vec<Option<ResourcePoint>>,
+}
+
+/// Samples of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcePoint {
+    /// The least of them.
+    pub least: u64,
+    /// Their mean.
+    pub mean: u64,
+    /// The most of them.
+    pub most: u64,
+}
+
 /// A point of a series. `None`: nothing was told of that time, which is not the same as no requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficPoint {

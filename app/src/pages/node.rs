@@ -4,6 +4,7 @@ use super::{after, page};
 use crate::api::{self, NodePage};
 use crate::links::Links;
 use crate::parts::answer::Page;
+use crate::parts::figure::figure;
 use crate::parts::layout::{column, columns, crumbs, more, pairs, paragraph, parts, section, table, title};
 use crate::parts::part::{IntoPart, Part, none};
 use crate::parts::piece::{Piece, dim, hash, link, moment, name_of, outside, say, text};
@@ -11,6 +12,7 @@ use crate::parts::proof::{axes, proof_card, quotation};
 use crate::parts::state::{Icon, Look, Shape, Tone};
 use crate::words::{age, counted, lag, number};
 use leptos::prelude::*;
+use tidemark_domain::analytics::NodeTraffic;
 use tidemark_domain::fact::{Attributes, Protocol, SyncMode};
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::{EventView, HistoryView, NodeView, ReachedView};
@@ -22,7 +24,7 @@ pub fn Node() -> impl IntoView {
 }
 
 fn node(page: NodePage, links: Links) -> Page {
-    let NodePage { node, history } = page;
+    let NodePage { node, traffic, history } = page;
     let as_of = node.as_of.clone();
     let row = node.row.clone();
     let cp = row.control_plane.clone();
@@ -43,9 +45,20 @@ fn node(page: NodePage, links: Links) -> Page {
         failure(&node),
         proof_card(node.clone(), &links),
         beside,
+        does(traffic, &links),
         past(&history, &node, &links),
     ]);
     Page { title: name, as_of, body }
+}
+
+/// Its traffic and what it uses, of a day, with the versions that were published meanwhile.
+fn does(traffic: Option<NodeTraffic>, links: &Links) -> Part {
+    let Some(traffic) = traffic else { return none() };
+    let figures: Vec<Part> = traffic.figures.into_iter().map(figure).collect();
+    let lead =
+        vec![text(format!("{} ", traffic.sentence)), link(links.traffic(&traffic.question), "More of its traffic")];
+    let body = parts([paragraph("step", lead), view! { <div class="charts">{figures}</div> }.part()]);
+    section("traffic", "Traffic and memory", "the last 24 hours".into(), body)
 }
 
 /// What is known of it at a glance: gateway and labels.

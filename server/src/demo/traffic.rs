@@ -16,7 +16,7 @@ use crate::simulate::random::Random;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 use crate::telemetry::names::Kind;
-use crate::telemetry::rows::{Row, Traffic};
+use crate::telemetry::rows::{Row, Sample, Traffic};
 
 /// How often each node tells what it did.
 const EVERY: Duration = Duration::from_secs(5);
@@ -79,7 +79,21 @@ fn requests(telemetry: &Telemetry, server: &Server, at: Timestamp, span_ms: i64,
     let from_peak = (hour - 15).abs().min(24 - (hour - 15).abs());
     let day_share = 100 - from_peak * from_peak * 85 / 144;
     let all = server.rate * day_share * span_ms / SECOND / 100;
-    let mut rows = Vec::with_capacity(3);
+    let mut rows = Vec::with_capacity(5);
+    let busy = u64::try_from(all / (span_ms / SECOND).max(1)).unwrap_or(0);
+    let sample = |resource, value| {
+        let resource = names.number(server.scope, Kind::Resource, resource);
+        Row::Sample(Sample {
+            minute: at.ms().div_euclid(MINUTE),
+            scope: server.scope,
+            node: server.node,
+            resource,
+            value,
+        })
+    };
+    let noise = |random: &mut Random| random.span(97, 103).unsigned_abs();
+    rows.push(sample("memory_workers_bytes", (180_000_000 + busy * 900_000) / 100 * noise(random)));
+    rows.push(sample("connections_active", (busy * 3 + 12) * noise(random) / 100));
     // Of eight routes a node tells one at a time, so that all have come after a while.
     if let Some((service, route, share, (median, p99), fails_once_in)) = random.one_of(&ROUTES).copied() {
         let requests = (all * share * 8 / 100).max(0) * random.span(80, 120) / 100;

@@ -11,7 +11,7 @@ use crate::http::csv;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::views;
 use tidemark_app::api::ApiError;
-use tidemark_domain::analytics::TrafficQuestion;
+use tidemark_domain::analytics::{Last, TrafficQuestion};
 use tidemark_domain::id::CpName;
 
 /// An answer or a problem.
@@ -151,6 +151,31 @@ pub async fn traffic(State(door): State<Door>, mut asked: Asked) -> Result<Respo
         Some("points.csv") => Ok(csv::answer("traffic-points", &csv::points(&view))),
         Some(_) => Err(Problem::bad("format", "expected one of json, csv, points.csv")),
     }
+}
+
+/// What one node uses, by minute, hour or day: memory, connections, workers, in base units.
+#[utoipa::path(get, path = "/api/v1/nodes/{cp}/{id}/resources", tag = "ask",
+    params(
+        ("cp" = String, Path, description = "The control plane's name."),
+        ("id" = String, Path, description = "The node's id."),
+        ("range" = Option<String>, Query, description = "`1h`, `6h`, `24h` (if absent), `7d`, `30d`, `365d`: up to now, or to `at`."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::Resources), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)))]
+pub async fn resources(
+    State(door): State<Door>,
+    Parted((cp, id)): Parted<(String, String)>,
+    mut asked: Asked,
+) -> Answer<views::Resources> {
+    let (cp, id) = (part("cp", &cp)?, part("id", &id)?);
+    let range = asked.take("range").map(|text| {
+        let found = Last::ALL.into_iter().find(|last| last.word() == text);
+        found.ok_or_else(|| Problem::bad("range", "expected one of 1h, 6h, 24h, 7d, 30d, 365d"))
+    });
+    let (range, moment) = (range.transpose()?.unwrap_or(Last::Day), asked.moment()?);
+    asked.end()?;
+    Ok(Json(door.fleet.resources(cp, id, range, moment).await?.into()))
 }
 
 /// The ledger of one control plane, newest first.

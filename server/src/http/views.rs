@@ -3,7 +3,7 @@
 
 mod traffic;
 
-pub use traffic::{Totals, Traffic, TrafficPoint, TrafficRow};
+pub use traffic::{Resource, ResourcePoint, Resources, Totals, Traffic, TrafficPoint, TrafficRow};
 
 use std::collections::BTreeMap;
 

@@ -20,10 +20,52 @@ pub struct Exposition {
     pub certificate_expires_s: Option<i64>,
     pub datastore_reachable: Option<bool>,
     pub metric_errors: Option<f64>,
+    /// What the process uses.
+    pub usage: Usage,
     /// Samples that could be read.
     pub samples: u64,
     /// Lines that could not.
     pub unreadable: u64,
+}
+
+/// What a process of Kong uses (`kong-hybrid.md` 4.2). Absent families are `None`, never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Workers that said what memory their Lua takes.
+    pub workers: Option<u64>,
+    /// Bytes of Lua memory of all workers.
+    pub workers_bytes: Option<u64>,
+    /// Of the worker that takes most.
+    pub worker_bytes_max: Option<u64>,
+    /// Bytes that are in use in all shared dictionaries.
+    pub shared_dicts_bytes: Option<u64>,
+    /// Connections: active, reading, writing, waiting.
+    pub connections: [Option<u64>; 4],
+}
+
+impl Usage {
+    /// What is known, by name, in base units.
+    #[must_use]
+    pub fn samples(&self) -> Vec<(&'static str, u64)> {
+        let [active, reading, writing, waiting] = self.connections;
+        [
+            ("workers", self.workers),
+            ("memory_workers_bytes", self.workers_bytes),
+            ("memory_worker_max_bytes", self.worker_bytes_max),
+            ("memory_shared_dicts_bytes", self.shared_dicts_bytes),
+            ("connections_active", active),
+            ("connections_reading", reading),
+            ("connections_writing", writing),
+            ("connections_waiting", waiting),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    fn add(sum: &mut Option<u64>, value: u64) {
+        *sum = Some(sum.unwrap_or(0).saturating_add(value));
+    }
 }
 
 /// What a control plane's metrics say of one node.
@@ -102,6 +144,25 @@ impl Exposition {
                 if let Some(node) = self.node(sample) {
                     node.version_compatible = Some(sample.value != 0.0);
                     node.gateway_version = gateway_version;
+                }
+            }
+            "kong_memory_workers_lua_vms_bytes" => {
+                if let Some(bytes) = whole(sample.value) {
+                    Usage::add(&mut self.usage.workers, 1);
+                    Usage::add(&mut self.usage.workers_bytes, bytes);
+                    self.usage.worker_bytes_max = self.usage.worker_bytes_max.max(Some(bytes));
+                }
+            }
+            "kong_memory_lua_shared_dict_bytes" => {
+                if let Some(bytes) = whole(sample.value) {
+                    Usage::add(&mut self.usage.shared_dicts_bytes, bytes);
+                }
+            }
+            "kong_nginx_connections_total" => {
+                let states = ["active", "reading", "writing", "waiting"];
+                let place = states.iter().position(|state| sample.label("state") == Some(state));
+                if let (Some(place), Some(count)) = (place, whole(sample.value)) {
+                    Usage::add(&mut self.usage.connections[place], count);
                 }
             }
             _ => {}
@@ -187,6 +248,13 @@ fn quoted_text(quoted: &str) -> Option<(String, &str)> {
     None
 }
 
+/// A count or a number of bytes.
+fn whole(value: f64) -> Option<u64> {
+    // In range by the condition.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    (0.0..=9e15).contains(&value).then_some(value as u64)
+}
+
 fn seconds(value: f64) -> Option<i64> {
     // In range by the condition.
     #[expect(clippy::cast_possible_truncation)]
@@ -239,6 +307,28 @@ mod tests {
             (Some(18.0), Some(1_795_165_120), Some(false))
         );
         assert_eq!((exposition.node_id.as_deref(), exposition.samples, exposition.unreadable), (Some("cp"), 4, 1));
+    }
+
+    #[test]
+    fn what_a_process_uses_is_summed_over_workers_and_dictionaries() {
+        let text = "kong_memory_workers_lua_vms_bytes{node_id=\"n\",pid=\"1\",kong_subsystem=\"http\"} 100\n\
+            kong_memory_workers_lua_vms_bytes{node_id=\"n\",pid=\"2\",kong_subsystem=\"http\"} 150\n\
+            kong_memory_lua_shared_dict_bytes{shared_dict=\"kong\"} 40\nkong_memory_lua_shared_dict_bytes{shared_dict=\"x\"} 2\n\
+            kong_memory_lua_shared_dict_total_bytes{shared_dict=\"kong\"} 5000\n\
+            kong_nginx_connections_total{subsystem=\"http\",state=\"active\"} 3\n\
+            kong_nginx_connections_total{subsystem=\"stream\",state=\"active\"} 4\n\
+            kong_nginx_connections_total{subsystem=\"http\",state=\"accepted\"} 99\n\
+            kong_nginx_connections_total{subsystem=\"http\",state=\"reading\"} NaN\n";
+        let samples = exposition(text).usage.samples();
+        let expected = [
+            ("workers", 2),
+            ("memory_workers_bytes", 250),
+            ("memory_worker_max_bytes", 150),
+            ("memory_shared_dicts_bytes", 42),
+            ("connections_active", 7),
+        ];
+        assert_eq!(samples, expected);
+        assert_eq!(exposition("kong_node_info{node_id=\"n\"} 1").usage.samples(), []);
     }
 
     proptest! {

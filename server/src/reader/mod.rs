@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
-use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Said, Scope, What};
 use tidemark_domain::fleet::Fleet;
@@ -73,15 +73,18 @@ impl Reader {
     }
 
     async fn traffic_of(&self, question: TrafficQuestion, moment: Moment) -> Result<TrafficView, ApiError> {
-        let Some(telemetry) = &self.telemetry else {
-            return Err(ApiError::Unavailable("no telemetry is kept here".to_owned()));
-        };
+        let Some(telemetry) = &self.telemetry else { return Err(no_telemetry()) };
+        let (snapshot, as_of) = self.moment_of_traffic(moment).await?;
+        telemetry.traffic(question, as_of, &snapshot).await
+    }
+
+    /// The board's answer is some moments old; a range of traffic ends now.
+    async fn moment_of_traffic(&self, moment: Moment) -> Result<(Arc<Snapshot>, AsOf), ApiError> {
         let (snapshot, mut as_of) = self.snapshot(moment).await?;
-        // The board's answer is some moments old; the range ends now.
         if !as_of.past {
             as_of.at = as_of.at.max(self.clock.now());
         }
-        telemetry.traffic(question, as_of, &snapshot).await
+        Ok((snapshot, as_of))
     }
 
     /// The answer of a moment, and which one it is.
@@ -189,9 +192,31 @@ impl Reader {
     }
 }
 
+fn no_telemetry() -> ApiError {
+    ApiError::Unavailable("no telemetry is kept here".to_owned())
+}
+
 impl FleetApi for Reader {
     fn traffic(&self, question: TrafficQuestion, moment: Moment) -> Answer<'_, TrafficView> {
         Box::pin(self.traffic_of(question, moment))
+    }
+
+    fn node_traffic(&self, control_plane: CpName, id: NodeId, moment: Moment) -> Answer<'_, Option<NodeTraffic>> {
+        Box::pin(async move {
+            let Some(telemetry) = &self.telemetry else { return Ok(None) };
+            let (snapshot, as_of) = self.moment_of_traffic(moment).await?;
+            telemetry.of_node(&control_plane, &id, as_of, &snapshot).await
+        })
+    }
+
+    fn resources(&self, control_plane: CpName, id: NodeId, last: Last, moment: Moment) -> Answer<'_, ResourcesView> {
+        Box::pin(async move {
+            let Some(telemetry) = &self.telemetry else { return Err(no_telemetry()) };
+            let (snapshot, as_of) = self.moment_of_traffic(moment).await?;
+            let of = control_plane_of(&snapshot, &control_plane)?;
+            of.node(&id).ok_or_else(|| no_node(&control_plane, &id))?;
+            telemetry.resources(&control_plane, &id, last, as_of).await
+        })
     }
 
     fn fleet(&self, moment: Moment) -> Answer<'_, FleetView> {

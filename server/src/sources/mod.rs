@@ -53,6 +53,7 @@ use self::taps::Taps;
 use crate::board::Snapshot;
 use crate::clock::{Clock, stopwatch};
 use crate::ingest::{Ingest, SubmitError};
+use crate::telemetry::Telemetry;
 
 /// Endpoints of which it is remembered when they answered.
 const ANSWERED_MAX: usize = 65_536;
@@ -170,20 +171,28 @@ impl Health {
 impl Sources {
     /// Starts a task for each; they end when `closing` is cancelled.
     #[must_use]
-    pub fn start(all: Vec<Settings>, ingest: &Ingest, clock: &Clock, closing: &CancellationToken) -> Self {
-        Self::start_as(all, ingest, clock, closing, &|settings: &Settings| collector(settings))
+    pub fn start(
+        all: Vec<Settings>,
+        ingest: &Ingest,
+        telemetry: Option<Telemetry>,
+        clock: &Clock,
+        closing: &CancellationToken,
+    ) -> Self {
+        Self::start_as(all, ingest, telemetry, clock, closing, &|settings: &Settings| collector(settings))
     }
 
     /// The same with other collectors than those of the settings.
     pub(crate) fn start_as(
         all: Vec<Settings>,
         ingest: &Ingest,
+        telemetry: Option<Telemetry>,
         clock: &Clock,
         closing: &CancellationToken,
         collector: &(impl Fn(&Settings) -> Option<Box<dyn Collect>> + Clone + Send + Sync + 'static),
     ) -> Self {
         let around = Arc::new(Around {
             ingest: ingest.clone(),
+            telemetry,
             clock: clock.clone(),
             hearing: tokio::sync::Mutex::default(),
             answered: Mutex::default(),
@@ -295,6 +304,8 @@ pub(crate) trait Collect: Send {
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     facts: Vec<Fact>,
+    /// What nodes use: the node, what of, and how much.
+    samples: Vec<(String, &'static str, u64)>,
     /// Whether anybody was heard who says something of nodes.
     heard: bool,
     /// Whether the failure says nothing about the other side.
@@ -326,6 +337,7 @@ fn collector(settings: &Settings) -> Option<Box<dyn Collect>> {
 /// What all sources of a server share.
 pub(crate) struct Around {
     ingest: Ingest,
+    telemetry: Option<Telemetry>,
     clock: Clock,
     /// Who hears, by control plane and kind. Held while a beginning or an end is told, so that they are told in order.
     hearing: tokio::sync::Mutex<HashMap<(CpName, Source), HashSet<String>>>,
@@ -338,6 +350,15 @@ impl Around {
         let mut answered = self.answered.lock();
         if answered.len() < ANSWERED_MAX || answered.contains_key(endpoint) {
             answered.insert(Arc::clone(endpoint), stopwatch());
+        }
+    }
+
+    /// Hands samples to telemetry. They say nothing of configurations: one that is lost is a gap in a chart.
+    async fn sample(&self, control_plane: &CpName, samples: Vec<(String, &'static str, u64)>) {
+        let Some(telemetry) = self.telemetry.as_ref().filter(|_| !samples.is_empty()) else { return };
+        let rows = telemetry.samples(control_plane.as_str(), &samples);
+        if let Err(error) = telemetry.submit(rows, Vec::new(), None).await {
+            tracing::debug!("what nodes of {control_plane} use was not stored: {error}");
         }
     }
 

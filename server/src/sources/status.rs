@@ -1,5 +1,5 @@
-//! What data planes say of themselves at their Status API: the hash they run, whether they can serve, and when their
-//! certificate ends.
+//! What data planes say of themselves at their Status API: the hash they run, whether they can serve, when their
+//! certificate ends, and what memory and connections they use.
 //!
 //! `/metrics` comes first in each look, as it alone says which node answers; without it the rest is of nobody. Not all
 //! targets are asked at once: each has its own moment within a quarter of the interval, the same in every run.
@@ -87,6 +87,12 @@ impl Scraper {
                 around.note_answer(&name);
             }
             for observed in &look.seen {
+                if let Seen::Metrics(exposition) = &observed.fact
+                    && let Some(node) = &exposition.node_id
+                {
+                    let samples = exposition.usage.samples();
+                    round.samples.extend(samples.into_iter().map(|(name, value)| (node.clone(), name, value)));
+                }
                 round.facts.extend(self.assembler.take(observed));
             }
             let nameless = self.assembler.left_out() > left_out;

@@ -106,6 +106,8 @@ async fn conclude(
     began_at: Timestamp,
     took: Duration,
 ) -> Result<(), SubmitError> {
+    let samples = std::mem::take(&mut round.samples);
+    around.sample(&entry.settings.control_plane, samples).await;
     let facts = std::mem::take(&mut round.facts);
     let told = match round.heard {
         true => begin(entry, around, began_at).await,
@@ -308,7 +310,7 @@ mod tests {
         let runs = Arc::<AtomicU32>::default();
         let collector = move |_: &Settings| -> Option<Box<dyn Collect>> { Some(Box::new(Frail(Arc::clone(&runs)))) };
         let closing = CancellationToken::new();
-        let sources = Sources::start_as(vec![settings], &ingest, &Clock::machine(), &closing, &collector);
+        let sources = Sources::start_as(vec![settings], &ingest, None, &Clock::machine(), &closing, &collector);
         sleep(Duration::from_secs(15)).await;
         let state = sources.shown().remove(0).state;
         assert_eq!((state.runs, state.restarts, state.health), (1, 1, Health::Blind));

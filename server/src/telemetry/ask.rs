@@ -97,7 +97,7 @@ impl Telemetry {
     }
 }
 
-fn failed(error: StoreError) -> ApiError {
+pub(super) fn failed(error: StoreError) -> ApiError {
     ApiError::Internal(format!("the store did not answer: {error}"))
 }
 
@@ -404,12 +404,10 @@ impl<'a> Asked<'a> {
     fn changes(&self, snapshot: &Snapshot) -> Vec<(Timestamp, String)> {
         let only = self.question.only.iter().find(|(by, _)| *by == By::ControlPlane).map(|(_, name)| name.as_str());
         let mut of = snapshot.control_planes.iter().filter(|of| only.is_none_or(|only| of.name.as_str() == only));
-        let (Some(of), None) = (of.next(), of.next()) else { return Vec::new() };
-        let (from, to) = (at(self.from_s), at(self.to_s));
-        let inside = of.ledger.in_order().filter(|version| version.published_at >= from && version.published_at < to);
-        let mut changes: Vec<_> = inside.map(|version| (version.published_at, version.ordinal.to_string())).collect();
-        changes.sort();
-        changes.split_off(changes.len().saturating_sub(CHANGES_MAX))
+        match (of.next(), of.next()) {
+            (Some(of), None) => changes(snapshot, &of.name, at(self.from_s), at(self.to_s)),
+            _ => Vec::new(),
+        }
     }
 
     fn view(
@@ -476,6 +474,20 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Versions that a control plane published in a range, the newest of them.
+pub(super) fn changes(
+    snapshot: &Snapshot,
+    control_plane: &CpName,
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<(Timestamp, String)> {
+    let Some(of) = snapshot.control_plane(control_plane) else { return Vec::new() };
+    let inside = of.ledger.in_order().filter(|version| version.published_at >= from && version.published_at < to);
+    let mut changes: Vec<_> = inside.map(|version| (version.published_at, version.ordinal.to_string())).collect();
+    changes.sort();
+    changes.split_off(changes.len().saturating_sub(CHANGES_MAX))
+}
+
 /// A part of a range of one control plane.
 enum Part<'a> {
     Open(&'a Cells<Sums>),
@@ -492,7 +504,7 @@ struct Point {
 }
 
 /// A range as steps of the store: longest in the middle, shorter at the ends, nothing that is not complete.
-fn steps(from_s: i64, to_s: i64, longest: Step, progress: SumsProgress) -> Vec<(Step, i64, i64)> {
+pub(super) fn steps(from_s: i64, to_s: i64, longest: Step, progress: SumsProgress) -> Vec<(Step, i64, i64)> {
     let mut parts = Vec::new();
     let mut rest = vec![(from_s, to_s.min(progress.minutes_s))];
     for (step, complete_s) in

@@ -34,6 +34,8 @@ pub mod writer;
 
 pub mod ask;
 
+pub mod node;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

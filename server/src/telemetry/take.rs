@@ -4,7 +4,7 @@ use tidemark_domain::id::{CpName, NodeId};
 use tidemark_domain::time::{SECOND, Timestamp};
 
 use super::names::Kind;
-use super::rows::{Row, Traffic};
+use super::rows::{Row, Sample, Traffic};
 use super::{Counted, EARLY_S, LATE_S, Telemetry};
 use crate::board::Snapshot;
 use crate::kong::http_log::Entry;
@@ -57,6 +57,24 @@ impl Telemetry {
             }));
         }
         rows
+    }
+
+    /// Rows of what nodes of a control plane use: the node, what of, and how much in base units.
+    #[must_use]
+    pub fn samples(&self, control_plane: &str, samples: &[(String, &'static str, u64)]) -> Vec<Row> {
+        let names = &self.0.names;
+        let (scope, minute) = (names.scope(control_plane), self.now().ms().div_euclid(60 * SECOND));
+        let row = |(node, resource, value): &(String, &'static str, u64)| {
+            let node = names.number(scope, Kind::Node, node);
+            Row::Sample(Sample {
+                minute,
+                scope,
+                node,
+                resource: names.number(scope, Kind::Resource, resource),
+                value: *value,
+            })
+        };
+        samples.iter().map(row).collect()
     }
 
     /// Notes how many entries of a body were refused.

@@ -143,7 +143,7 @@ impl Server {
         let mut running = run::live(&database, clock, Policy::default(), closing.clone()).await.unwrap();
         let (ingest, clock) = (&running.parts.ingest, &running.parts.clock);
         take_over(&sources, &running.snapshots.load_full(), ingest, clock).await.unwrap();
-        running.parts.sources = Sources::start(sources, ingest, clock, &closing);
+        running.parts.sources = Sources::start(sources, ingest, running.parts.telemetry.clone(), clock, &closing);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closed = closing.clone();
@@ -655,7 +655,7 @@ async fn who_does_not_say_which_node_it_is_tells_nothing() {
 async fn told(source: Settings, clock: &Clock, nodes: usize) -> Vec<Vec<Fact>> {
     let (ingest, mut queue) = Ingest::queue();
     let closing = CancellationToken::new();
-    let _sources = Sources::start(vec![source], &ingest, clock, &closing);
+    let _sources = Sources::start(vec![source], &ingest, None, clock, &closing);
     let mut told: Vec<Vec<Fact>> = Vec::new();
     let is_report = |fact: &&Fact| matches!(fact.what, What::Report(_));
     while told.iter().flatten().filter(is_report).count() < nodes {
@@ -707,7 +707,7 @@ async fn more_targets_than_time_is_no_hearing() {
     let closing = CancellationToken::new();
     let source =
         Settings { timeout: Duration::from_millis(200), interval: Duration::from_millis(200), ..status(&urls) };
-    let sources = Sources::start(vec![source], &ingest, &clock, &closing);
+    let sources = Sources::start(vec![source], &ingest, None, &clock, &closing);
     let writing = tokio::spawn(async move {
         while let Some(submission) = queue.recv().await {
             assert!(!submission.facts.iter().any(|fact| matches!(fact.what, What::Listening(_))));
@@ -815,7 +815,7 @@ async fn replayed(answers: Vec<Recorded>) -> Vec<Fact> {
     let (ingest, mut queue) = Ingest::queue();
     let closing = CancellationToken::new();
     let source = Settings { interval: Duration::from_millis(10), ..admin_api(&admin.url()) };
-    let sources = Sources::start(vec![source], &ingest, &clock, &closing);
+    let sources = Sources::start(vec![source], &ingest, None, &clock, &closing);
     let facts = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&facts);
     let writing = tokio::spawn(async move {
@@ -918,7 +918,7 @@ async fn scraped(moment: Moment) -> Vec<Fact> {
     let (ingest, mut queue) = Ingest::queue();
     let closing = CancellationToken::new();
     let source = Settings { interval: Duration::from_millis(10), ..status(&[target.url()]) };
-    let _sources = Sources::start(vec![source], &ingest, &Clock::machine(), &closing);
+    let _sources = Sources::start(vec![source], &ingest, None, &Clock::machine(), &closing);
     // A control plane answers too, and tells nothing: nobody hears it then.
     let facts = timeout(Duration::from_secs(1), async {
         let mut facts = Vec::new();

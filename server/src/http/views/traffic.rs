@@ -137,3 +137,56 @@ impl From<analytics::TrafficView> for Traffic {
         }
     }
 }
+
+/// What one node uses over a range.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Resources {
+    /// The moment that the answer describes.
+    pub as_of: Time,
+    /// From when.
+    pub from: Time,
+    /// Before when.
+    pub to: Time,
+    /// Seconds of each point.
+    pub step_seconds: i64,
+    /// By name.
+    pub resources: Vec<Resource>,
+}
+
+/// One thing that a node uses.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Resource {
+    /// Its name, with its unit: `memory_workers_bytes`.
+    pub name: String,
+    /// One for each step, from the first on; null where nothing was told.
+    pub points: Vec<Option<ResourcePoint>>,
+}
+
+/// Samples of one step.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ResourcePoint {
+    /// The least of them.
+    pub least: u64,
+    /// Their mean.
+    pub mean: u64,
+    /// The most of them.
+    pub most: u64,
+}
+
+impl From<analytics::ResourcesView> for Resources {
+    fn from(view: analytics::ResourcesView) -> Self {
+        let point =
+            |point: analytics::ResourcePoint| ResourcePoint { least: point.least, mean: point.mean, most: point.most };
+        let resource = |series: analytics::ResourceSeries| Resource {
+            name: series.name,
+            points: series.points.into_iter().map(|one| one.map(point)).collect(),
+        };
+        Self {
+            as_of: Time(view.as_of.at),
+            from: Time(view.from),
+            to: Time(view.to),
+            step_seconds: view.step_ms / 1_000,
+            resources: view.resources.into_iter().map(resource).collect(),
+        }
+    }
+}

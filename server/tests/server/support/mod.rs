@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use parking_lot::Mutex;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
-use tidemark_domain::analytics::{TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
 use tidemark_domain::fact::{Attributes, Declaration, Fact, Source, What};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
@@ -326,6 +326,14 @@ fn missing<T: Send + 'static>(what: &str) -> Answer<'static, T> {
 }
 
 impl FleetApi for Fixture {
+    fn node_traffic(&self, _: CpName, _: NodeId, _: Moment) -> Answer<'_, Option<NodeTraffic>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn resources(&self, _: CpName, _: NodeId, _: Last, _: Moment) -> Answer<'_, ResourcesView> {
+        Box::pin(async { Err(ApiError::Unavailable("no telemetry is kept here".to_owned())) })
+    }
+
     fn traffic(&self, _: TrafficQuestion, _: Moment) -> Answer<'_, TrafficView> {
         Box::pin(async { Err(ApiError::Unavailable("no telemetry is kept here".to_owned())) })
     }
