@@ -73,7 +73,8 @@ impl Telemetry {
             ms if ms <= 31 * DAY => Step::Hour,
             _ => Step::Day,
         };
-        let to_s = Step::Minute.floor(as_of.at.ms().div_euclid(SECOND));
+        // With the minute in hand: a mean of samples does not suffer from being of half a minute.
+        let to_s = Step::Minute.floor(as_of.at.ms().div_euclid(SECOND)) + 60;
         let from_s = fine.floor(to_s - last.ms() / SECOND);
         let most = i64::try_from(POINTS_MAX).unwrap_or(i64::MAX);
         let merged = ((to_s - from_s) / fine.seconds() + most - 1).div_euclid(most).max(1);

@@ -176,6 +176,11 @@ impl Server {
         serde_json::from_str(&self.text(path).await).unwrap()
     }
 
+    pub(crate) async fn ask(&self, path: &str) -> (u16, Value) {
+        let answer = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
     pub(crate) async fn nodes(&self, query: &str) -> Value {
         let mut url = reqwest::Url::parse(&format!("http://{}/api/v1/nodes", self.address)).unwrap();
         url.query_pairs_mut().append_pair("q", query);
@@ -316,7 +321,10 @@ async fn plane(State(plane): State<Plane>, request: Request) -> Response {
     match request.uri().path() {
         "/metrics" => format!(
             "kong_node_info{{node_id=\"{}\",version=\"3.9.3\"}} 1\n\
-             kong_data_plane_cluster_cert_expiry_timestamp 1889772575\n",
+             kong_data_plane_cluster_cert_expiry_timestamp 1889772575\n\
+             kong_memory_workers_lua_vms_bytes{{pid=\"7\"}} 40000000\n\
+             kong_memory_workers_lua_vms_bytes{{pid=\"8\"}} 50000000\n\
+             kong_nginx_connections_total{{subsystem=\"http\",state=\"active\"}} 3\n",
             plane.node
         )
         .into_response(),
@@ -610,6 +618,20 @@ async fn data_planes_tell_what_they_run_and_whether_they_can_serve() {
     server.until("state:empty", 1).await;
     let source = server.source_until("state", |state| state == "up").await;
     assert_eq!((source["targets"].as_u64(), source["answered"].as_u64()), (Some(3), Some(3)), "{source:#}");
+
+    // What they use comes with it.
+    let used = server.get("/api/v1/nodes/eu/a/resources?range=1h").await;
+    let of = |name: &str| -> Vec<Value> {
+        let resources = used["resources"].as_array().unwrap_or_else(|| panic!("{used}"));
+        let series = resources.iter().find(|series| series["name"] == name).unwrap_or_else(|| panic!("{used}"));
+        series["points"].as_array().unwrap().iter().filter(|point| !point.is_null()).cloned().collect()
+    };
+    let memory = of("memory_workers_bytes");
+    assert!((1..=2).contains(&memory.len()), "one moment, which may lie in two minutes: {used}");
+    assert_eq!(memory[0], json!({"least": 90_000_000, "mean": 90_000_000, "most": 90_000_000}));
+    assert_eq!((&of("workers")[0]["mean"], &of("connections_active")[0]["mean"]), (&json!(2), &json!(3)));
+    let (status, unknown) = server.ask("/api/v1/nodes/eu/nobody/resources").await;
+    assert_eq!((status, unknown["status"].as_u64()), (404, Some(404)), "{unknown}");
 
     // A list that cannot be read is no reason to forget who was on it.
     std::fs::write(&file, "[").unwrap();
