@@ -158,11 +158,13 @@ pub async fn past(
     }
     let servers = servers(telemetry, snapshot, false);
     let mut random = Random::new(7, "traffic");
-    let mut at = Timestamp::from_ms(until.plus(-lasts_ms).ms().div_euclid(HOUR) * HOUR);
+    let mut at = Timestamp::from_ms(until.plus(-lasts_ms).ms().div_euclid(DAY) * DAY);
     while at < until {
-        let hour_ends = at.plus(HOUR);
+        // Whole days at a time, and whole hours where there is more to tell.
+        let part = if until.since(at) > BY_MINUTE_MS + DAY { DAY } else { HOUR };
+        let part_ends = at.plus(part);
         let mut rows = Vec::new();
-        while at < hour_ends {
+        while at < part_ends {
             let step = if until.since(at) > BY_MINUTE_MS { 30 * MINUTE } else { MINUTE };
             for server in &servers {
                 rows.extend(requests(telemetry, server, at, step, &mut random));

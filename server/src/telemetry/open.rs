@@ -101,13 +101,16 @@ impl Open {
             let mut scopes: Vec<_> = of.scopes.iter().collect();
             scopes.sort_unstable_by_key(|(scope, _)| **scope);
             for (scope, tables) in scopes {
+                // Each request is in both tables, and routes are fewer than nodes.
+                let whole = tables.route.whole();
                 for table in Table::ALL {
-                    sums.extend(tables.sums(table).and_then(|cells| packed(number(table), *at, *scope, cells)));
+                    let cells = tables.sums(table);
+                    sums.extend(cells.and_then(|cells| packed(number(table), *at, *scope, &whole, cells)));
                 }
-                sums.extend(packed(SAMPLES, *at, *scope, &tables.samples));
+                sums.extend(packed(SAMPLES, *at, *scope, &tables.samples.whole(), &tables.samples));
             }
             for (scope, cells) in of.by_version(*at, versions) {
-                sums.extend(packed(number(Table::Version), *at, scope, &cells));
+                sums.extend(packed(number(Table::Version), *at, scope, &cells.whole(), &cells));
             }
         }
         sums
@@ -173,12 +176,12 @@ impl Minute {
     }
 }
 
-fn packed<S: Summed>(kind: u8, minute: i64, scope: u32, cells: &Cells<S>) -> Option<SumsRow> {
+fn packed<S: Summed>(kind: u8, minute: i64, scope: u32, sums: &S, cells: &Cells<S>) -> Option<SumsRow> {
     if cells.0.is_empty() {
         return None;
     }
     let mut whole = Vec::new();
-    cells.whole().write(&mut whole);
+    sums.write(&mut whole);
     Some(SumsRow { kind, step: Step::Minute, at_s: minute * 60, scope, whole, cells: cells.packed() })
 }
 

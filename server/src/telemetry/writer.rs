@@ -411,16 +411,18 @@ fn merged_kind(parts: &[SumsRow], step: Step, at_s: i64) -> Vec<SumsRow> {
 
 /// The parts of one kind as one row for each control plane.
 fn merged<S: Summed>(parts: &[SumsRow], step: Step, at_s: i64) -> Vec<SumsRow> {
-    let mut scopes: BTreeMap<u32, (u8, Cells<S>)> = BTreeMap::new();
+    let mut scopes: BTreeMap<u32, (u8, S, Cells<S>)> = BTreeMap::new();
     for part in parts {
-        let (_, cells) = scopes.entry(part.scope).or_insert_with(|| (part.kind, Cells::default()));
-        if cells.add_packed(&part.cells, |_| true).is_none() {
+        let (_, whole, cells) = scopes.entry(part.scope).or_insert_with(|| (part.kind, S::default(), Cells::default()));
+        let read = S::read(&mut part.whole.as_slice());
+        if cells.add_packed(&part.cells, |_| true).is_none() || read.is_none() {
             tracing::error!("sums of telemetry of {} cannot be read", Timestamp::from_ms(part.at_s * SECOND));
         }
+        whole.merge(&read.unwrap_or_default());
     }
-    let row = |(scope, (kind, cells)): (u32, (u8, Cells<S>))| {
+    let row = |(scope, (kind, sums, cells)): (u32, (u8, S, Cells<S>))| {
         let mut whole = Vec::new();
-        cells.whole().write(&mut whole);
+        sums.write(&mut whole);
         SumsRow { kind, step, at_s, scope, whole, cells: cells.packed() }
     };
     scopes.into_iter().map(row).collect()
