@@ -273,7 +273,8 @@ fn print(text: &str) -> ExitCode {
 
 /// The log goes to standard error: standard output is for answers.
 fn log(config: &Config) {
-    let filter = EnvFilter::new(&config.log_filter);
+    // What strays into a lookup would be a line each there; what came of a lookup is said by its source.
+    let filter = EnvFilter::new(format!("hickory_net=error,hickory_resolver=error,{}", config.log_filter));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -1,8 +1,9 @@
 //! Sources that go and ask: one named background task for each `[[source]]` table.
 //!
 //! Read in this order: [`settings`] is what can be set; [`task`] is how a source lives, from one run to the next;
-//! [`admin_api`], [`status`] and [`konnect`] are what is done in a run, with [`targets`] (whom to ask) and [`asking`]
-//! (how) below them; [`check`] is one run in words, and [`secret`] keeps credentials from being printed.
+//! [`admin_api`], [`status`] and [`konnect`] are what is done in a run, with [`targets`] (whom to ask; [`srv`] is one
+//! way to know) and [`asking`] (how) below them; [`check`] is one run in words, and [`secret`] keeps credentials from
+//! being printed.
 //!
 //! **What a failing source means.** A source that does not hear says so as a fact: its nodes are `unobserved` then, never
 //! `behind` (DESIGN 5.9). It does so at once where the failure is ours (a name, a way, all targets at once), and after
@@ -28,6 +29,8 @@ pub mod shadow;
 pub mod taps;
 
 pub mod targets;
+
+mod srv;
 
 pub mod asking;
 

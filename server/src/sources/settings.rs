@@ -4,6 +4,7 @@
 //! then. A table names files and variables that hold credentials, never a credential: so it can be printed.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -140,6 +141,10 @@ pub struct Targets {
     pub http_sd: Option<Url>,
     /// Names that are looked up in each run: every address is a target.
     pub dns: Vec<Url>,
+    /// Names whose SRV records are looked up in each run: every address of every host, with its port, is a target.
+    pub dns_srv: Vec<String>,
+    /// The nameserver that is asked for `dns_srv`, instead of those of the machine.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// Credentials by where they are, and whom to trust.
@@ -218,6 +223,12 @@ impl Settings {
                 }
                 if !targets.dns.is_empty() {
                     line("dns", urls(&targets.dns));
+                }
+                if !targets.dns_srv.is_empty() {
+                    line("dns_srv", targets.dns_srv.clone().into());
+                }
+                if let Some(server) = &targets.dns_server {
+                    line("dns_server", server.to_string().into());
                 }
                 if let Some(url) = &targets.http_sd {
                     line("http_sd", url.as_str().into());
@@ -358,18 +369,24 @@ fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
     let listed = format!("up to {TARGETS_MAX} addresses, as in [\"http://10.0.0.7:8007\"]");
     let named =
         format!("up to {NAMES_MAX} addresses with http and a port, as in [\"http://kong-status.kong.svc:8007\"]");
+    let srv = format!("up to {NAMES_MAX} names, as in [\"_status._tcp.kong-status.kong.svc.cluster.local\"]");
     let targets = Targets {
         listed: fields.urls("targets", TARGETS_MAX, &listed)?,
         file_sd: fields.path("file_sd")?,
         http_sd: fields.url("http_sd")?,
         dns: fields.urls("dns", NAMES_MAX, &named)?,
+        dns_srv: fields.names("dns_srv", NAMES_MAX, &srv)?,
+        dns_server: fields.address("dns_server")?,
     };
     // A certificate is checked against the name; an address that was looked up has lost it.
     if let Some(url) = targets.dns.iter().find(|url| url.scheme() != "http") {
         return Err(fields.bad(&Given { key: "dns", value: url.to_string(), offset: fields.offset }, &named));
     }
+    if targets.dns_server.is_some() && targets.dns_srv.is_empty() {
+        return Err(fields.missing("dns_server", "dns_server together with dns_srv"));
+    }
     if targets == Targets::default() {
-        return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns"));
+        return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns, dns_srv"));
     }
     Ok(Kind::Status(targets))
 }
@@ -472,6 +489,13 @@ fn access(fields: &mut Fields<'_>, is_bearer: bool) -> Result<Access, Wrong> {
     Ok(access)
 }
 
+/// Whether it can be asked for: labels of letters, digits, hyphens and underscores (RFC 1035 2.3.4, RFC 2782).
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let name = text.strip_suffix('.').unwrap_or(text);
+    name.len() <= 253 && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(fits))
+}
+
 /// A value with its key and place.
 struct Given {
     key: &'static str,
@@ -566,6 +590,18 @@ impl<'a> Fields<'a> {
     }
 
     fn urls(&mut self, key: &'static str, most: usize, expected: &str) -> Result<Vec<Url>, Wrong> {
+        let given = self.several(key, most, expected)?;
+        given.iter().map(|given| self.parsed(given, expected)).collect()
+    }
+
+    fn names(&mut self, key: &'static str, most: usize, expected: &str) -> Result<Vec<String>, Wrong> {
+        let given = self.several(key, most, expected)?;
+        let name = |given: Given| if is_name(&given.value) { Ok(given.value) } else { Err(self.bad(&given, expected)) };
+        given.into_iter().map(name).collect()
+    }
+
+    /// One text at least, where the key is there at all.
+    fn several(&mut self, key: &'static str, most: usize, expected: &str) -> Result<Vec<Given>, Wrong> {
         let Some(value) = self.take(key) else { return Ok(Vec::new()) };
         let offset = value.span().start;
         let DeValue::Array(elements) = value.get_ref() else {
@@ -575,16 +611,23 @@ impl<'a> Fields<'a> {
         if elements.is_empty() || elements.len() > most {
             return Err(self.wrong(offset, &format!("{key}: expected {expected}, found {}", elements.len())));
         }
-        let url = |element: &Spanned<DeValue<'_>>| match element.get_ref() {
-            DeValue::String(text) => {
-                self.parsed(&Given { key, value: text.to_string(), offset: element.span().start }, expected)
-            }
+        let text = |element: &Spanned<DeValue<'_>>| match element.get_ref() {
+            DeValue::String(text) => Ok(Given { key, value: text.to_string(), offset: element.span().start }),
             other => {
                 let words = format!("{key}: expected {expected}, found {}", other.type_str());
                 Err(self.wrong(element.span().start, &words))
             }
         };
-        elements.iter().map(url).collect()
+        elements.iter().map(text).collect()
+    }
+
+    fn address(&mut self, key: &'static str) -> Result<Option<SocketAddr>, Wrong> {
+        let expected = "an address with a port, as in 127.0.0.1:53";
+        let Some(given) = self.text(key, expected)? else { return Ok(None) };
+        match given.value.parse::<SocketAddr>() {
+            Ok(address) if address.port() > 0 => Ok(Some(address)),
+            _ => Err(self.bad(&given, expected)),
+        }
     }
 
     fn parsed(&self, given: &Given, expected: &str) -> Result<Url, Wrong> {

@@ -52,7 +52,7 @@ impl Scraper {
     pub(crate) fn new(settings: &Settings, targets: &Targets) -> Self {
         Self {
             settings: settings.clone(),
-            finder: Finder::new(targets),
+            finder: Finder::new(settings, targets),
             asker: Asker::new(settings),
             assembler: Assembler::new(settings.control_plane.clone()),
         }
@@ -201,7 +201,7 @@ pub(crate) async fn check(settings: &Settings, targets: &Targets, say: &mut dyn 
         Ok(requests) => requests,
         Err(trouble) => return say(false, trouble.to_string()),
     };
-    let (found, troubles) = Finder::new(targets).find(&requests).await;
+    let (found, troubles) = Finder::new(settings, targets).find(&requests).await;
     for trouble in troubles {
         say(false, requests.hidden(&trouble.to_string()));
     }

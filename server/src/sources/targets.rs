@@ -3,26 +3,39 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
+use futures::future::join_all;
 use reqwest::Url;
 use serde_json::Value;
 
 use super::admin_api::shown;
 use super::asking::{PAGE_MAX, Requests, Trouble, said};
-use super::settings::{TARGETS_MAX, Targets};
+use super::settings::{Settings, TARGETS_MAX, Targets};
+use super::srv::Lookup;
 use crate::kong::json;
 
 /// Finds targets, and remembers what was found.
 pub(crate) struct Finder {
     targets: Targets,
+    timeout: Duration,
     of_file: Vec<Url>,
     of_service: Vec<Url>,
     of_names: Vec<Url>,
+    /// By the name they are behind: where one cannot be looked up, the others are no older for it.
+    of_srv: Vec<Vec<Url>>,
 }
 
 impl Finder {
-    pub(crate) fn new(targets: &Targets) -> Self {
-        Self { targets: targets.clone(), of_file: Vec::new(), of_service: Vec::new(), of_names: Vec::new() }
+    pub(crate) fn new(settings: &Settings, targets: &Targets) -> Self {
+        Self {
+            targets: targets.clone(),
+            timeout: settings.timeout,
+            of_file: Vec::new(),
+            of_service: Vec::new(),
+            of_names: Vec::new(),
+            of_srv: vec![Vec::new(); targets.dns_srv.len()],
+        }
     }
 
     /// Every target, each once, and what went wrong on the way.
@@ -37,15 +50,36 @@ impl Finder {
         if !self.targets.dns.is_empty() {
             keep(&mut self.of_names, of_names(&self.targets.dns).await, &mut troubles);
         }
+        self.find_srv(&mut troubles).await;
         let all = [&self.targets.listed, &self.of_file, &self.of_service, &self.of_names];
         let mut known = BTreeSet::new();
-        let all = all.into_iter().flatten().filter(|url| known.insert(shown(url)));
+        let all = all.into_iter().chain(&self.of_srv).flatten().filter(|url| known.insert(shown(url)));
         let mut all: Vec<Url> = all.cloned().collect();
         if all.len() > TARGETS_MAX {
             troubles.push(Trouble::Refused(format!("there are {} targets; only {TARGETS_MAX} are asked", all.len())));
             all.truncate(TARGETS_MAX);
         }
         (all, troubles)
+    }
+
+    /// All names at once, so that they take no longer than one. A name without records has no targets from then on.
+    async fn find_srv(&mut self, troubles: &mut Vec<Trouble>) {
+        if self.targets.dns_srv.is_empty() {
+            return;
+        }
+        let bad = |why: String| Trouble::Ours(format!("dns_srv: {why}"));
+        let lookup = match Lookup::new(self.targets.dns_server, self.timeout) {
+            Ok(lookup) => lookup,
+            Err(why) => return troubles.push(bad(why)),
+        };
+        let found = join_all(self.targets.dns_srv.iter().map(|name| lookup.behind(name))).await;
+        for (known, found) in self.of_srv.iter_mut().zip(found) {
+            let found = found.map_err(bad).map(|behind| {
+                troubles.extend(behind.missing.into_iter().map(bad));
+                behind.addresses.iter().filter_map(|address| format!("http://{address}").parse().ok()).collect()
+            });
+            keep(known, found, troubles);
+        }
     }
 }
 

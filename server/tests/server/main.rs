@@ -26,6 +26,7 @@ mod shadow;
 mod simulate_rest;
 mod simulation;
 mod sources;
+mod srv;
 mod store;
 mod stories;
 mod tap;

@@ -50,7 +50,7 @@ const START: &str = "2026-11-20T03:00:00Z";
 const SPEED: u32 = 20;
 /// Five seconds of the story.
 const INTERVAL: Duration = Duration::from_millis(250);
-const HASH: &str = "6de1944179b6c16febb0a724310a4d49";
+pub(crate) const HASH: &str = "6de1944179b6c16febb0a724310a4d49";
 const ZEROS: &str = "00000000000000000000000000000000";
 
 /// A clock that goes faster than the machine's.
@@ -77,7 +77,7 @@ pub(crate) fn date(clock: &Clock) -> HeaderValue {
 
 /// Something on a port of 127.0.0.1.
 pub(crate) struct Stand {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -301,18 +301,18 @@ async fn moody(State(api): State<Moody>, request: Request) -> Response {
 
 /// The Status API of a data plane.
 #[derive(Clone)]
-struct Plane {
+pub(crate) struct Plane {
     node: String,
     hash: Arc<Mutex<&'static str>>,
     is_ready: bool,
 }
 
 impl Plane {
-    fn new(node: &str, hash: &'static str, is_ready: bool) -> Self {
+    pub(crate) fn new(node: &str, hash: &'static str, is_ready: bool) -> Self {
         Self { node: node.to_owned(), hash: Arc::new(Mutex::new(hash)), is_ready }
     }
 
-    fn router(&self) -> Router {
+    pub(crate) fn router(&self) -> Router {
         Router::new().fallback(plane).with_state(self.clone())
     }
 }
@@ -612,6 +612,7 @@ async fn data_planes_tell_what_they_run_and_whether_they_can_serve() {
         file_sd: Some(file.clone()),
         http_sd: Some(service.url().parse().unwrap()),
         dns: vec![format!("http://127.0.0.1:{}", a.address.port()).parse().unwrap()],
+        ..Targets::default()
     };
     let server = Server::start(vec![settings("eu-nodes", Kind::Status(targets))], clock.clone()).await;
     server.until("state:current source:status", 2).await;
@@ -1047,7 +1048,13 @@ fn a_bad_source_says_where_it_stands_and_what_was_expected() {
     insta::assert_snapshot!(message(&format!("{admin}interval_s = \"10s\"")), @r#":6: source "a": interval_s: expected a whole number from 1 to 3600, found string"#);
     insta::assert_snapshot!(message(&format!("{admin}intervall_s = 1")), @r#":6: source "a": intervall_s: there is no such setting of this kind of source"#);
     insta::assert_snapshot!(message(&format!("{admin}token_header = \"X\"")), @r#":1: source "a": token_header: expected token_header together with token_file or token_env"#);
-    insta::assert_snapshot!(message("kind = \"status\""), @r#":1: source "a": targets: expected at least one of targets, file_sd, http_sd, dns"#);
+    insta::assert_snapshot!(message("kind = \"status\""), @r#":1: source "a": targets: expected at least one of targets, file_sd, http_sd, dns, dns_srv"#);
+    let srv = |more: &str| message(&format!("kind = \"status\"\n{more}"));
+    insta::assert_snapshot!(srv("dns_srv = [\"http://kong.svc\"]"), @r#":5: source "a": dns_srv: "http://kong.svc" is not up to 64 names, as in ["_status._tcp.kong-status.kong.svc.cluster.local"]"#);
+    insta::assert_snapshot!(srv("dns_srv = [7]"), @r#":5: source "a": dns_srv: expected up to 64 names, as in ["_status._tcp.kong-status.kong.svc.cluster.local"], found integer"#);
+    insta::assert_snapshot!(srv("dns_srv = []"), @r#":5: source "a": dns_srv: expected up to 64 names, as in ["_status._tcp.kong-status.kong.svc.cluster.local"], found 0"#);
+    insta::assert_snapshot!(srv("dns_srv = [\"_a._tcp.b\"]\ndns_server = \"10.0.0.10\""), @r#":6: source "a": dns_server: "10.0.0.10" is not an address with a port, as in 127.0.0.1:53"#);
+    insta::assert_snapshot!(srv("dns_server = \"10.0.0.10:53\""), @r#":1: source "a": dns_server: expected dns_server together with dns_srv"#);
     let konnect = "kind = \"konnect\"\nkonnect_control_plane = \"cp\"\n";
     insta::assert_snapshot!(message(konnect), @r#":1: source "a": region: expected one of us, eu, au, me, in, sg; or url"#);
     insta::assert_snapshot!(message(&format!("{konnect}region = \"eu\"\nurl = \"http://a\"")), @r#":1: source "a": region: expected region or url, not both"#);
@@ -1084,6 +1091,28 @@ fn bounds_of_sources_hold_on_both_sides() {
         check(&format!("kind = \"{kind}\"\n{}", urls(key, most + 1)), false);
     }
     check("kind = \"status\"\ndns = [\"https://kong.svc:8007\"]", false);
+    let srv = |name: &str, count: usize| format!("kind = \"status\"\ndns_srv = {:?}\n", vec![name; count]);
+    for (count, fits) in [(0, false), (1, true), (64, true), (65, false)] {
+        check(&srv("_status._tcp.kong", count), fits);
+    }
+    let long = |last: usize| format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(last));
+    for name in ["kong", "kong.svc.", "_A-1._TCP.kong", &"a".repeat(63), &long(61), &format!("{}.", long(61))] {
+        check(&srv(name, 1), true);
+    }
+    for name in ["", ".", "a..b", ".a", "a..", "kong:53", "k\u{f6}ng.svc", "a b", "a/b", &"a".repeat(64), &long(62)] {
+        check(&srv(name, 1), false);
+    }
+    for (server, fits) in [
+        ("127.0.0.1:53", true),
+        ("[::1]:5353", true),
+        ("127.0.0.1", false),
+        ("127.0.0.1:0", false),
+        ("localhost:53", false),
+        ("", false),
+    ] {
+        check(&format!("{}dns_server = {server:?}", srv("_status._tcp.kong", 1)), fits);
+    }
+    check("kind = \"status\"\ntargets = [\"http://a\"]\ndns_server = \"127.0.0.1:53\"", false);
     check(&admin("token_header = \"X-Y\"\ntoken_file = \"t\""), true);
     check(&admin("token_header = \"X-Y\"\ntoken_env = \"T\""), true);
     check(&admin("token_header = \"X-Y\"\ntoken_env = \"T\"\ntoken_file = \"t\""), false);
@@ -1160,7 +1189,7 @@ fn what_is_printed_of_sources_is_a_file_that_says_the_same() {
         interval_s = 30\ntoken_header = \"Kong-Admin-Token\"\ntoken_env = \"KONG\"\nca_file = \"ca.pem\"\n\
         client_cert_file = \"c\"\nclient_key_file = \"k\"\n[[source]]\nname = \"b\"\nkind = \"status\"\n\
         control_plane = \"eu\"\ntargets = [\"http://a:1\"]\nfile_sd = \"x \\\"y\\\".json\"\nhttp_sd = \"http://sd/x?y=z\"\n\
-        dns = [\"http://kong.svc:8007\"]\ntimeout_s = 9\n[[source]]\nname = \"c\"\nkind = \"shadow\"\n\
+        dns = [\"http://kong.svc:8007\"]\ndns_srv = [\"_status._tcp.kong\", \"b.\"]\ndns_server = \"[::1]:5353\"\ntimeout_s = 9\n[[source]]\nname = \"c\"\nkind = \"shadow\"\n\
         control_plane = \"eu\"\nconnect = \"cp:8005\"\ncluster_cert = \"c\"\ncluster_cert_key = \"k\"\n\
         cluster_mtls = \"pki\"\ncluster_ca_cert = \"ca\"\ncluster_server_name = \"cp.example\"\n\
         versions = [\"3.9.1\", \"3.4.2\"]\nfolder = \"f\"\nplugins = [\"mine=1.0\"]\nfilters = [\"wasm\"]\n\
