@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
-use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView, UsageView};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
 use tidemark_domain::view::{
@@ -58,6 +58,8 @@ pub trait FleetApi: Send + Sync {
     fn traffic(&self, question: TrafficQuestion, moment: Moment) -> Answer<'_, TrafficView>;
     /// What one node does and uses, of the day before the moment; `None` where nothing was told.
     fn node_traffic(&self, control_plane: CpName, id: NodeId, moment: Moment) -> Answer<'_, Option<NodeTraffic>>;
+    /// Usage by month.
+    fn usage(&self, moment: Moment) -> Answer<'_, UsageView>;
     /// What one node uses over a range.
     fn resources(&self, control_plane: CpName, id: NodeId, last: Last, moment: Moment) -> Answer<'_, ResourcesView>;
 }
@@ -232,6 +234,12 @@ pub async fn traffic(q: String, at: String, known: String) -> Result<Told<Traffi
         asked()?.traffic(question, moment(&at, &known)?).await
     })
     .await
+}
+
+/// Usage by month.
+#[server(name = AskUsage, prefix = "/pages", endpoint = "usage", input = GetUrl, output = Post<Wire>)]
+pub async fn usage(at: String, known: String) -> Result<Told<UsageView>, ApiError> {
+    answer(async { asked()?.usage(moment(&at, &known)?).await }).await
 }
 
 /// The answer, packed, and the status of the response if there is none.

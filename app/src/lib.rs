@@ -75,6 +75,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/nodes") view=pages::Nodes ssr=SsrMode::Async />
                     <Route path=path!("/nodes/:cp/:id") view=pages::Node ssr=SsrMode::Async />
                     <Route path=path!("/analytics") view=pages::Analytics ssr=SsrMode::Async />
+                    <Route path=path!("/usage") view=pages::Usage ssr=SsrMode::Async />
                     <Route path=path!("/versions") view=pages::Ledgers ssr=SsrMode::Async />
                     <Route path=path!("/versions/:cp") view=pages::Ledger ssr=SsrMode::Async />
                     <Route path=path!("/versions/:cp/:n") view=pages::Version ssr=SsrMode::Async />

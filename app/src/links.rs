@@ -98,6 +98,12 @@ impl Links {
         self.with("/analytics", question, None)
     }
 
+    /// Usage by month.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        self.to("/usage", &[])
+    }
+
     /// The same as a file of rows.
     #[must_use]
     pub fn traffic_file(&self, question: &TrafficQuestion, format: &'static str) -> String {

@@ -5,6 +5,7 @@ mod node;
 mod nodes;
 mod not_found;
 mod overview;
+mod usage;
 mod version;
 mod versions;
 
@@ -13,6 +14,7 @@ pub use node::Node;
 pub use nodes::Nodes;
 pub use not_found::NotFound;
 pub use overview::Overview;
+pub use usage::Usage;
 pub use version::Version;
 pub use versions::{Ledger, Ledgers};
 

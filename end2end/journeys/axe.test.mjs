@@ -28,6 +28,7 @@ const FLEET = {
   version: "/versions/eu-prod/2",
   analytics: "/analytics?range=24h",
   "analytics, narrowed": "/analytics?range=7d&by=status&route=orders-v1&cp=eu-prod",
+  usage: "/usage",
   "analytics without an answer": "/analytics?cp=nobody",
   "what is not there": "/nodes/eu-prod/nobody",
   "what cannot be asked": "/?at=then",

@@ -443,6 +443,32 @@ pub struct NodeTraffic {
     pub figures: Vec<Figure>,
 }
 
+/// Usage by month (`/usage`, `GET /api/v1/usage`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// Which answer this is.
+    pub as_of: AsOf,
+    /// Newest first; at most 13, and none before the first that anything was told of.
+    pub months: Vec<UsageMonth>,
+}
+
+/// One month, as a bill would count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageMonth {
+    /// Its first moment, UTC.
+    pub from: Timestamp,
+    /// It is over: what is told of it will not grow.
+    pub is_over: bool,
+    /// Requests.
+    pub requests: u64,
+    /// Services that had any.
+    pub services: u32,
+    /// Consumers that made any.
+    pub consumers: u32,
+    /// Applications that made any.
+    pub applications: u32,
+}
+
 /// What one node uses, over time (`GET /api/v1/nodes/{cp}/{id}/resources`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourcesView {

@@ -35,7 +35,10 @@ fn traffic(view: TrafficView, links: Links) -> Page {
         ])
     };
     let body = parts([
-        title("Analytics".into(), vec![text("what gateways do, beside what they run")]),
+        title(
+            "Analytics".into(),
+            vec![text("what gateways do, beside what they run · "), link(links.usage(), "usage by month")],
+        ),
         choices(&view, &links),
         body,
     ]);

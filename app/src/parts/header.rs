@@ -48,9 +48,10 @@ impl Place {
     fn holds(self, path: &str) -> bool {
         match self {
             Self::Overview => path == "/",
-            Self::Nodes | Self::Versions | Self::Analytics => {
+            Self::Nodes | Self::Versions => {
                 path.strip_prefix(self.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            Self::Analytics => matches!(path, "/analytics" | "/usage"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tidemark_domain::analytics::{Totals, TrafficView};
+use tidemark_domain::analytics::{Totals, TrafficView, UsageMonth, UsageView};
 
 /// The columns of sums.
 const TOTALS: [&str; 10] = [
@@ -57,6 +57,25 @@ pub fn points(view: &TrafficView) -> Vec<Vec<String>> {
     for point in &view.points {
         let values = point.totals.as_ref().map_or_else(|| [const { String::new() }; 10], totals);
         lines.push([point.at.to_string()].into_iter().chain(values).collect());
+    }
+    lines
+}
+
+/// Usage by month.
+#[must_use]
+pub fn usage(view: &UsageView) -> Vec<Vec<String>> {
+    let head = ["month", "is_over", "requests", "active_services", "active_consumers", "active_applications"];
+    let mut lines = vec![head.map(str::to_owned).into()];
+    for month in &view.months {
+        let UsageMonth { from, is_over, requests, services, consumers, applications } = month;
+        lines.push(vec![
+            from.to_string().chars().take(7).collect(),
+            is_over.to_string(),
+            requests.to_string(),
+            services.to_string(),
+            consumers.to_string(),
+            applications.to_string(),
+        ]);
     }
     lines
 }

@@ -23,7 +23,7 @@ use crate::http::{events, health, problem, rest, scrape, sources, told};
     ),
     paths(
         rest::fleet, rest::nodes, rest::node, rest::history, rest::control_planes,
-        rest::control_plane, rest::versions, rest::version, rest::traffic, rest::resources,
+        rest::control_plane, rest::versions, rest::version, rest::traffic, rest::resources, rest::usage,
         sources::sources, events::events,
         told::heartbeats, told::announce, told::expect, told::declare, told::amend, told::retire,
         scrape::metrics, health::alive, health::ready,

@@ -153,6 +153,25 @@ pub async fn traffic(State(door): State<Door>, mut asked: Asked) -> Result<Respo
     }
 }
 
+/// Usage of this month and of the last twelve, as a bill would count it.
+#[utoipa::path(get, path = "/api/v1/usage", tag = "ask",
+    params(
+        ("format" = Option<String>, Query, description = "`json` (if absent), `csv`."),
+        ("at" = Option<String>, Query, description = "The moment to describe, RFC 3339; now if absent."),
+        ("known" = Option<String>, Query, description = "`now`: use everything known since."),
+    ),
+    responses((status = 200, body = views::Usage), (status = 400, body = ProblemBody), (status = 503, body = ProblemBody)))]
+pub async fn usage(State(door): State<Door>, mut asked: Asked) -> Result<Response, Problem> {
+    let (moment, format) = (asked.moment()?, asked.take("format"));
+    asked.end()?;
+    let view = door.fleet.usage(moment).await?;
+    match format.as_deref() {
+        None | Some("json") => Ok(Json(views::Usage::from(view)).into_response()),
+        Some("csv") => Ok(csv::answer("usage", &csv::usage(&view))),
+        Some(_) => Err(Problem::bad("format", "expected one of json, csv")),
+    }
+}
+
 /// What one node uses, by minute, hour or day: memory, connections, workers, in base units.
 #[utoipa::path(get, path = "/api/v1/nodes/{cp}/{id}/resources", tag = "ask",
     params(

@@ -28,6 +28,7 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/control-planes/{cp}/versions", get(rest::versions))
         .route("/api/v1/control-planes/{cp}/versions/{ordinal}", get(rest::version))
         .route("/api/v1/nodes/{cp}/{id}/resources", get(rest::resources))
+        .route("/api/v1/usage", get(rest::usage))
         .route("/api/v1/traffic", get(rest::traffic))
         .route("/api/v1/sources", get(sources::sources))
         .route("/api/v1/events", get(events::events))

@@ -3,7 +3,7 @@
 
 mod traffic;
 
-pub use traffic::{Resource, ResourcePoint, Resources, Totals, Traffic, TrafficPoint, TrafficRow};
+pub use traffic::{Resource, ResourcePoint, Resources, Totals, Traffic, TrafficPoint, TrafficRow, Usage, UsageMonth};
 
 use std::collections::BTreeMap;
 

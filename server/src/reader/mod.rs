@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
-use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView, UsageView};
 use tidemark_domain::drawing::Figure;
 use tidemark_domain::fact::{ConfigRef, ConnectionEvent, Fact, Said, Scope, What};
 use tidemark_domain::fleet::Fleet;
@@ -206,6 +206,14 @@ impl FleetApi for Reader {
             let Some(telemetry) = &self.telemetry else { return Ok(None) };
             let (snapshot, as_of) = self.moment_of_traffic(moment).await?;
             telemetry.of_node(&control_plane, &id, as_of, &snapshot).await
+        })
+    }
+
+    fn usage(&self, moment: Moment) -> Answer<'_, UsageView> {
+        Box::pin(async move {
+            let Some(telemetry) = &self.telemetry else { return Err(no_telemetry()) };
+            let (_, as_of) = self.moment_of_traffic(moment).await?;
+            telemetry.usage(as_of).await
         })
     }
 

@@ -36,6 +36,8 @@ pub mod ask;
 
 pub mod node;
 
+pub mod usage;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -278,3 +278,42 @@ async fn requests_are_told_apart_by_the_version_that_their_node_ran() {
     // gw-1 goes to version 2 in minute 5, which counts for neither; so does the first minute of each node.
     assert_eq!(rows, BTreeMap::from([("v1".into(), (2 * 4 + 2 * 9, 0)), ("v2".into(), (2 * 4, 8))]));
 }
+
+#[tokio::test]
+async fn usage_counts_by_months_of_the_calendar_and_each_service_once() {
+    let app = App::start().await;
+    let of = |service: &str, consumer: &str, id: u32| {
+        let mut entry = entry(&format!("route-{id}"), 200, 1.0);
+        entry["service"] = json!({"name": service});
+        entry["consumer"] = json!({"username": consumer});
+        entry["request"]["id"] = json!(id);
+        entry
+    };
+    tell(&app, &format!("{LOG}/eu"), json!([of("shop", "alice", 1), of("shop", "alice", 2), of("search", "bob", 3)]))
+        .await;
+    tell(&app, &format!("{LOG}/us"), json!([of("shop", "alice", 4)])).await;
+    next_minute(&app).await;
+    let months = |answer: &Value| -> Vec<(String, bool, u64, u64, u64)> {
+        let month = |month: &Value| {
+            let count = |key: &str| month[key].as_u64().unwrap();
+            let from = month["from"].as_str().unwrap()[..7].to_owned();
+            (from, month["is_over"] == true, count("requests"), count("active_services"), count("active_consumers"))
+        };
+        answer["months"].as_array().unwrap().iter().map(month).collect()
+    };
+    assert_eq!(months(&app.get("/api/v1/usage").await), [("2026-11".to_owned(), false, 4, 3, 3)]);
+    // From the last of November to the first of December, in sums of minutes, hours and days.
+    for _ in 0..11 {
+        app.advance(24 * HOUR).await;
+        app.telemetry.settle().await.unwrap();
+    }
+    tell(&app, &format!("{LOG}/eu"), of("shop", "alice", 5)).await;
+    next_minute(&app).await;
+    let november = ("2026-11".to_owned(), true, 4, 3, 3);
+    let december = ("2026-12".to_owned(), false, 1, 1, 1);
+    assert_eq!(months(&app.get("/api/v1/usage").await), [december, november]);
+    let csv = app.page("/api/v1/usage?format=csv").await;
+    assert!(csv.contains("2026-11,true,4,3,3,0\r\n"), "{csv}");
+    let page = app.page("/usage").await;
+    assert!(page.contains("2026-12") && page.contains("so far"), "{page}");
+}

@@ -190,3 +190,43 @@ impl From<analytics::ResourcesView> for Resources {
         }
     }
 }
+
+/// Usage by month.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Usage {
+    /// The moment that the answer describes.
+    pub as_of: Time,
+    /// Newest first; at most 13, and none before the first that anything was told of.
+    pub months: Vec<UsageMonth>,
+}
+
+/// One month, as a bill would count it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageMonth {
+    /// Its first moment, UTC.
+    pub from: Time,
+    /// It is over: what is told of it will not grow.
+    pub is_over: bool,
+    /// Requests.
+    pub requests: u64,
+    /// Services that had any.
+    pub active_services: u32,
+    /// Consumers that made any.
+    pub active_consumers: u32,
+    /// Applications that made any.
+    pub active_applications: u32,
+}
+
+impl From<analytics::UsageView> for Usage {
+    fn from(view: analytics::UsageView) -> Self {
+        let month = |month: analytics::UsageMonth| UsageMonth {
+            from: Time(month.from),
+            is_over: month.is_over,
+            requests: month.requests,
+            active_services: month.services,
+            active_consumers: month.consumers,
+            active_applications: month.applications,
+        };
+        Self { as_of: Time(view.as_of.at), months: view.months.into_iter().map(month).collect() }
+    }
+}

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use parking_lot::Mutex;
 use tidemark_app::api::{Answer, ApiError, FleetApi, Paging};
-use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView};
+use tidemark_domain::analytics::{Last, NodeTraffic, ResourcesView, TrafficQuestion, TrafficView, UsageView};
 use tidemark_domain::fact::{Attributes, Declaration, Fact, Source, What};
 use tidemark_domain::id::{CpName, NodeId, Ordinal};
 use tidemark_domain::time::Timestamp;
@@ -328,6 +328,10 @@ fn missing<T: Send + 'static>(what: &str) -> Answer<'static, T> {
 impl FleetApi for Fixture {
     fn node_traffic(&self, _: CpName, _: NodeId, _: Moment) -> Answer<'_, Option<NodeTraffic>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn usage(&self, _: Moment) -> Answer<'_, UsageView> {
+        Box::pin(async { Err(ApiError::Unavailable("no telemetry is kept here".to_owned())) })
     }
 
     fn resources(&self, _: CpName, _: NodeId, _: Last, _: Moment) -> Answer<'_, ResourcesView> {
