@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::{OpenApi, ToSchema};
 
-use crate::http::{events, health, problem, rest, scrape, sources, told};
+use crate::http::{events, health, problem, rest, scrape, sources, telemetry, told};
 
 /// Everything that machines may ask or tell.
 #[derive(OpenApi)]
@@ -23,7 +23,7 @@ use crate::http::{events, health, problem, rest, scrape, sources, told};
     ),
     paths(
         rest::fleet, rest::nodes, rest::node, rest::history, rest::control_planes,
-        rest::control_plane, rest::versions, rest::version, rest::traffic, rest::resources, rest::usage,
+        rest::control_plane, rest::versions, rest::version, rest::traffic, rest::resources, rest::usage, telemetry::tell, telemetry::sync_costs,
         sources::sources, events::events,
         told::heartbeats, told::announce, told::expect, told::declare, told::amend, told::retire,
         scrape::metrics, health::alive, health::ready,

@@ -28,6 +28,8 @@ pub fn router(door: Door, assets: &Assets) -> Router {
         .route("/api/v1/control-planes/{cp}/versions", get(rest::versions))
         .route("/api/v1/control-planes/{cp}/versions/{ordinal}", get(rest::version))
         .route("/api/v1/nodes/{cp}/{id}/resources", get(rest::resources))
+        .route("/api/v1/telemetry", post(telemetry::tell))
+        .route("/api/v1/sync-costs", get(telemetry::sync_costs))
         .route("/api/v1/usage", get(rest::usage))
         .route("/api/v1/traffic", get(rest::traffic))
         .route("/api/v1/sources", get(sources::sources))

@@ -503,7 +503,11 @@ struct Point {
     most: f64,
 }
 
-/// A range as steps of the store: longest in the middle, shorter at the ends, nothing that is not complete.
+/// Partitions that are read at once: what an answer holds in memory beside its own rows.
+const AT_ONCE: i64 = 60;
+
+/// A range as steps of the store: longest in the middle, shorter at the ends, nothing that is not complete; in parts of at
+/// most [`AT_ONCE`] steps.
 pub(super) fn steps(from_s: i64, to_s: i64, longest: Step, progress: SumsProgress) -> Vec<(Step, i64, i64)> {
     let mut parts = Vec::new();
     let mut rest = vec![(from_s, to_s.min(progress.minutes_s))];
@@ -517,7 +521,9 @@ pub(super) fn steps(from_s: i64, to_s: i64, longest: Step, progress: SumsProgres
         for (from, to) in rest {
             let (first, last) = (step.floor(from + step.seconds() - 1), step.floor(to.min(complete_s)));
             if first < last {
-                parts.push((step, first, last));
+                let length = AT_ONCE * step.seconds();
+                let starts = (0..).map(|place| first + place * length).take_while(|start| *start < last);
+                parts.extend(starts.map(|start| (step, start, last.min(start + length))));
                 left.extend([(from, first), (last, to)]);
             } else {
                 left.push((from, to));
@@ -725,6 +731,7 @@ mod tests {
             ],
         );
         check(3 * D, 4 * D, Step::Day, &[]);
+        check(0, 2 * H, Step::Minute, &[(Step::Minute, 0, H), (Step::Minute, H, 2 * H)]);
         check(2 * D + 5 * H, 3 * D, Step::Minute, &[(Step::Minute, 2 * D + 5 * H, 2 * D + 5 * H + 120)]);
     }
 

@@ -30,6 +30,8 @@ pub mod open;
 
 pub mod take;
 
+pub mod told;
+
 pub mod writer;
 
 pub mod ask;
@@ -225,6 +227,24 @@ impl Telemetry {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Costs of syncs that were told in a span, oldest first; at most `max`. With the names of control plane and node.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn sync_costs(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        max: u32,
+    ) -> Result<Vec<(String, String, SyncCost)>, StoreError> {
+        let costs = self.0.store.sync_costs(from, to, max).await?;
+        let named = |cost: SyncCost| {
+            let node = self.0.names.name(cost.node).unwrap_or_default();
+            (self.0.names.scope_name(cost.scope), node, cost)
+        };
+        Ok(costs.into_iter().map(named).collect())
     }
 
     /// How much there is on the disk.

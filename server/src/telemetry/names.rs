@@ -1,7 +1,7 @@
 //! Names by numbers. A name that comes with every request is looked up once for each request and stored once for all.
 //!
-//! **Bounds.** A control plane may have so many names of each kind ([`Kind::max`]); what comes after goes under
-//! [`OTHER`], and is counted. A name is at most 256 bytes; a longer one is cut, and ends in a digest of the whole, so that
+//! **Bounds.** A control plane may have so many names of each kind ([`Kind::max`]), and all of them together
+//! [`NAMES_MAX`]; what comes after goes under [`OTHER`], and is counted. A name is at most 256 bytes; a longer one is cut, and ends in a digest of the whole, so that
 //! two that begin alike stay two.
 
 use std::borrow::Cow;
@@ -15,6 +15,9 @@ pub const NAME_MAX: usize = 256;
 
 /// Control planes at most: those that the fleet may have, and as many that only telemetry speaks of.
 pub const SCOPES_MAX: usize = 1_024;
+
+/// Names of all control planes and kinds together at most: some 200 MiB.
+pub const NAMES_MAX: usize = 1_000_000;
 
 /// The name of all that came after the bound.
 pub const OTHER: &str = "(other)";
@@ -152,7 +155,7 @@ impl Names {
         if let Some(number) = found {
             return number;
         }
-        let name = if taken >= kind.max() {
+        let name = if taken >= kind.max() || known.names.len() >= NAMES_MAX {
             *known.over.entry(kind).or_default() += 1;
             if let Some(number) = known.numbers.get(&(scope, kind)).and_then(|of| of.get(OTHER)) {
                 return *number;

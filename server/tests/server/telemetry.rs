@@ -317,3 +317,51 @@ async fn usage_counts_by_months_of_the_calendar_and_each_service_once() {
     let page = app.page("/usage").await;
     assert!(page.contains("2026-12") && page.contains("so far"), "{page}");
 }
+
+#[tokio::test]
+async fn what_others_tell_is_taken_item_by_item() {
+    let app = App::start().await;
+    app.heartbeats(vec![json!({"control_plane": "prod", "node_id": "gw-1", "hash": hash(1)})]).await;
+    app.settle().await;
+    let cost = json!({"kind": "sync_cost", "control_plane": "prod", "node_id": "gw-1", "config": hash(1), "mode": "full",
+        "bytes": 2_900_000, "apply_ms": 850, "memory_before": 100, "memory_peak": 300, "memory_after": 120});
+    let body = json!([
+        {"kind": "requests", "control_plane": "prod", "node_id": "gw-1", "route": "orders", "status": 503, "requests": 40,
+         "duration_us": 12_000},
+        {"kind": "resource", "control_plane": "prod", "node_id": "gw-1", "resource": "memory_workers_bytes", "value": 7},
+        cost,
+        {"kind": "resource", "control_plane": "prod", "node_id": "gw-1", "resource": "Memory", "value": 7},
+        {"kind": "requests", "control_plane": "prod", "requests": 1, "rout": "orders"},
+        {"kind": "colour", "control_plane": "prod"},
+        {"kind": "requests", "control_plane": "prod", "requests": -1},
+        {"kind": "sync_cost", "control_plane": "prod", "node_id": "gw-1", "config": "x", "mode": "full"},
+        7,
+    ]);
+    let (status, answer) = post(&app, "/api/v1/telemetry", body.to_string().into_bytes()).await;
+    assert_eq!((status, &answer["accepted"]), (StatusCode::MULTI_STATUS, &json!(3)), "{answer}");
+    let refused: Vec<(u64, Option<&str>)> = answer["refused"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|refused| (refused["index"].as_u64().unwrap(), refused["field"].as_str()))
+        .collect();
+    let expected_fields = [(3, "resource"), (4, "rout"), (5, "kind"), (6, "requests"), (7, "bytes")];
+    let mut expected_fields: Vec<_> = expected_fields.map(|(index, field)| (index, Some(field))).into();
+    expected_fields.push((8, None));
+    assert_eq!(refused, expected_fields, "{answer}");
+    let (status, answer) = post(&app, "/api/v1/telemetry", body.to_string().into_bytes()).await;
+    assert_eq!((status, &answer["repeated"]), (StatusCode::MULTI_STATUS, &json!(true)));
+    let (status, _) = post(&app, "/api/v1/telemetry", b"{\"kind\":\"colour\"}".to_vec()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, _) = post(&app, "/api/v1/telemetry", b"7".to_vec()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+
+    let costs = app.get("/api/v1/sync-costs").await;
+    assert_eq!(costs["costs"].as_array().map(Vec::len), Some(1), "{costs}");
+    assert_eq!((&costs["costs"][0]["bytes"], &costs["costs"][0]["memory_peak"]), (&json!(2_900_000), &json!(300)));
+    let used = app.get("/api/v1/nodes/prod/gw-1/resources?range=1h").await;
+    assert_eq!(used["resources"][0]["name"], json!("memory_workers_bytes"), "{used}");
+    next_minute(&app).await;
+    let answer = app.get("/api/v1/traffic?by=node").await;
+    assert_eq!((&answer["total"]["requests"], &answer["total"]["errors"]), (&json!(40), &json!(40)));
+}
