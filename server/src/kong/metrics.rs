@@ -22,11 +22,26 @@ pub struct Exposition {
     pub metric_errors: Option<f64>,
     /// What the process uses.
     pub usage: Usage,
+    /// Of a node: requests and sessions since it started, by what they were for; at most [`COUNTERS_MAX`].
+    pub requests: BTreeMap<Counted, u64>,
     /// Samples that could be read.
     pub samples: u64,
     /// Lines that could not.
     pub unreadable: u64,
 }
+
+/// What a request counter counts (`kong_http_requests_total`, `kong_stream_sessions_total`); empty texts where it does not
+/// say. Labels that are not known are left alone, and counters that differ only in those are summed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
+    pub service: String,
+    pub route: String,
+    pub consumer: String,
+    pub status: u16,
+}
+
+/// Request counters kept of one scrape.
+pub const COUNTERS_MAX: usize = 20_000;
 
 /// What a process of Kong uses (`kong-hybrid.md` 4.2). Absent families are `None`, never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +166,20 @@ impl Exposition {
                     Usage::add(&mut self.usage.workers, 1);
                     Usage::add(&mut self.usage.workers_bytes, bytes);
                     self.usage.worker_bytes_max = self.usage.worker_bytes_max.max(Some(bytes));
+                }
+            }
+            "kong_http_requests_total" | "kong_stream_sessions_total" => {
+                let text = |label| sample.label(label).map(|value| clip(value, NAME_MAX)).unwrap_or_default();
+                let counted = Counted {
+                    service: text("service"),
+                    route: text("route"),
+                    consumer: text("consumer"),
+                    status: sample.label("code").and_then(|code| code.parse().ok()).unwrap_or(0),
+                };
+                let room = self.requests.len() < COUNTERS_MAX || self.requests.contains_key(&counted);
+                if let (Some(count), true) = (whole(sample.value), room) {
+                    let sum = self.requests.entry(counted).or_default();
+                    *sum = sum.saturating_add(count);
                 }
             }
             "kong_memory_lua_shared_dict_bytes" => {

@@ -56,6 +56,7 @@ use self::taps::Taps;
 use crate::board::Snapshot;
 use crate::clock::{Clock, stopwatch};
 use crate::ingest::{Ingest, SubmitError};
+use crate::kong::metrics::Counted;
 use crate::telemetry::Telemetry;
 
 /// Endpoints of which it is remembered when they answered.
@@ -309,6 +310,8 @@ pub(crate) struct Round {
     facts: Vec<Fact>,
     /// What nodes use: the node, what of, and how much.
     samples: Vec<(String, &'static str, u64)>,
+    /// Requests that nodes counted since the last look: the node, what for, and how many.
+    requests: Vec<(String, Counted, u64)>,
     /// Whether anybody was heard who says something of nodes.
     heard: bool,
     /// Whether the failure says nothing about the other side.
@@ -356,10 +359,13 @@ impl Around {
         }
     }
 
-    /// Hands samples to telemetry. They say nothing of configurations: one that is lost is a gap in a chart.
-    async fn sample(&self, control_plane: &CpName, samples: Vec<(String, &'static str, u64)>) {
-        let Some(telemetry) = self.telemetry.as_ref().filter(|_| !samples.is_empty()) else { return };
-        let rows = telemetry.samples(control_plane.as_str(), &samples);
+    /// Hands samples and counts to telemetry. They say nothing of configurations: what is lost is a gap in a chart.
+    async fn sample(&self, control_plane: &CpName, round: &mut Round) {
+        let (samples, requests) = (std::mem::take(&mut round.samples), std::mem::take(&mut round.requests));
+        let some = !samples.is_empty() || !requests.is_empty();
+        let Some(telemetry) = self.telemetry.as_ref().filter(|_| some) else { return };
+        let mut rows = telemetry.samples(control_plane.as_str(), &samples);
+        rows.extend(telemetry.counted(control_plane.as_str(), &requests));
         if let Err(error) = telemetry.submit(rows, Vec::new(), None).await {
             tracing::debug!("what nodes of {control_plane} use was not stored: {error}");
         }

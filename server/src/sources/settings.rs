@@ -145,6 +145,8 @@ pub struct Targets {
     pub dns_srv: Vec<String>,
     /// The nameserver that is asked for `dns_srv`, instead of those of the machine.
     pub dns_server: Option<SocketAddr>,
+    /// What grows in the request counters is taken for traffic: off where http-log tells the same requests.
+    pub request_counters: bool,
 }
 
 /// Credentials by where they are, and whom to trust.
@@ -235,6 +237,9 @@ impl Settings {
                 }
                 if let Some(path) = &targets.file_sd {
                     line("file_sd", path.display().to_string().into());
+                }
+                if targets.request_counters {
+                    line("request_counters", true.into());
                 }
             }
             Kind::Konnect(konnect) => {
@@ -377,6 +382,7 @@ fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
         dns: fields.urls("dns", NAMES_MAX, &named)?,
         dns_srv: fields.names("dns_srv", NAMES_MAX, &srv)?,
         dns_server: fields.address("dns_server")?,
+        request_counters: fields.flag("request_counters")?,
     };
     // A certificate is checked against the name; an address that was looked up has lost it.
     if let Some(url) = targets.dns.iter().find(|url| url.scheme() != "http") {
@@ -385,7 +391,7 @@ fn status(fields: &mut Fields<'_>) -> Result<Kind, Wrong> {
     if targets.dns_server.is_some() && targets.dns_srv.is_empty() {
         return Err(fields.missing("dns_server", "dns_server together with dns_srv"));
     }
-    if targets == Targets::default() {
+    if targets == (Targets { request_counters: targets.request_counters, ..Targets::default() }) {
         return Err(fields.missing("targets", "at least one of targets, file_sd, http_sd, dns, dns_srv"));
     }
     Ok(Kind::Status(targets))

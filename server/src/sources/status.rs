@@ -4,6 +4,7 @@
 //! `/metrics` comes first in each look, as it alone says which node answers; without it the rest is of nobody. Not all
 //! targets are asked at once: each has its own moment within a quarter of the interval, the same in every run.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::clock::{Clock, stopwatch};
 use crate::kong::assemble::Assembler;
 use crate::kong::exchange;
 use crate::kong::facts::{Fact as Seen, Observed, Place, Readiness};
+use crate::kong::metrics::Counted;
 
 /// Targets that are asked at once.
 const AT_ONCE: usize = 32;
@@ -30,6 +32,8 @@ const AT_ONCE: usize = 32;
 const SPREAD_MAX: Duration = Duration::from_secs(5);
 /// A run ends after so many intervals, whoever was asked by then.
 const TOO_LONG_AFTER: u32 = 2;
+/// Nodes whose request counters are kept.
+const COUNTED_MAX: usize = 10_000;
 /// Targets that `check-source` asks.
 const CHECKED_MAX: usize = 10;
 
@@ -39,6 +43,8 @@ pub(crate) struct Scraper {
     finder: Finder,
     asker: Asker,
     assembler: Assembler,
+    /// The request counters of each node at the last look; `None` where they are not to be counted.
+    counters: Option<HashMap<String, BTreeMap<Counted, u64>>>,
 }
 
 /// What one target answered.
@@ -55,6 +61,7 @@ impl Scraper {
             finder: Finder::new(settings, targets),
             asker: Asker::new(settings),
             assembler: Assembler::new(settings.control_plane.clone()),
+            counters: targets.request_counters.then(HashMap::new),
         }
     }
 
@@ -91,6 +98,13 @@ impl Scraper {
                     && let Some(node) = &exposition.node_id
                 {
                     let samples = exposition.usage.samples();
+                    if let Some(counters) = &mut self.counters
+                        && (counters.len() < COUNTED_MAX || counters.contains_key(node))
+                    {
+                        let before = counters.insert(node.clone(), exposition.requests.clone());
+                        let grown = grown(before.as_ref(), &exposition.requests);
+                        round.requests.extend(grown.into_iter().map(|(counted, more)| (node.clone(), counted, more)));
+                    }
                     round.samples.extend(samples.into_iter().map(|(name, value)| (node.clone(), name, value)));
                 }
                 round.facts.extend(self.assembler.take(observed));
@@ -147,6 +161,19 @@ impl Collect for Scraper {
     fn forget(&mut self) {
         self.assembler = Assembler::new(self.settings.control_plane.clone());
     }
+}
+
+/// What counters grew by since the last look. Of a node that was not looked at before nothing is known: its counters tell of
+/// all the time since it started. A counter that fell began anew, with its node.
+fn grown(before: Option<&BTreeMap<Counted, u64>>, now: &BTreeMap<Counted, u64>) -> Vec<(Counted, u64)> {
+    let Some(before) = before else { return Vec::new() };
+    now.iter()
+        .map(|(counted, count)| {
+            let then = before.get(counted).copied().unwrap_or(0);
+            (counted.clone(), count.checked_sub(then).unwrap_or(*count))
+        })
+        .filter(|(_, more)| *more > 0)
+        .collect()
 }
 
 /// Asks one data plane; all of it within one bound of time.
@@ -240,5 +267,28 @@ pub(crate) async fn check(settings: &Settings, targets: &Targets, say: &mut dyn 
     }
     if count > CHECKED_MAX {
         say(true, format!("{} more targets were not asked", count - CHECKED_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_tell_what_they_grew_by_and_a_fallen_one_all_of_it() {
+        let counted = |route: &str| Counted { route: route.into(), status: 200, ..Counted::default() };
+        let of = |counts: &[(&str, u64)]| -> BTreeMap<Counted, u64> {
+            counts.iter().map(|(route, count)| (counted(route), *count)).collect()
+        };
+        #[track_caller]
+        fn check(found: Vec<(Counted, u64)>, expected: &[(&str, u64)]) {
+            let found: Vec<(&str, u64)> = found.iter().map(|(counted, more)| (counted.route.as_str(), *more)).collect();
+            assert_eq!(found, expected);
+        }
+        check(grown(None, &of(&[("a", 1_000)])), &[]);
+        check(grown(Some(&of(&[])), &of(&[("a", 3)])), &[("a", 3)]);
+        check(grown(Some(&of(&[("a", 3), ("b", 9)])), &of(&[("a", 3), ("b", 10)])), &[("b", 1)]);
+        check(grown(Some(&of(&[("a", 3)])), &of(&[("a", 2)])), &[("a", 2)]);
+        check(grown(Some(&of(&[("a", 3)])), &of(&[])), &[]);
     }
 }

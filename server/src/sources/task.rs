@@ -106,8 +106,7 @@ async fn conclude(
     began_at: Timestamp,
     took: Duration,
 ) -> Result<(), SubmitError> {
-    let samples = std::mem::take(&mut round.samples);
-    around.sample(&entry.settings.control_plane, samples).await;
+    around.sample(&entry.settings.control_plane, &mut round).await;
     let facts = std::mem::take(&mut round.facts);
     let told = match round.heard {
         true => begin(entry, around, began_at).await,

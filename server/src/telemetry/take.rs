@@ -8,6 +8,7 @@ use super::rows::{Row, Sample, Traffic};
 use super::{Counted, EARLY_S, LATE_S, Telemetry};
 use crate::board::Snapshot;
 use crate::kong::http_log::Entry;
+use crate::kong::metrics::Counted as Counts;
 
 /// Who sent a body, as its address says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,28 @@ impl Telemetry {
             })
         };
         samples.iter().map(row).collect()
+    }
+
+    /// Rows of requests that nodes of a control plane counted: the node, what for, and how many.
+    #[must_use]
+    pub fn counted(&self, control_plane: &str, requests: &[(String, Counts, u64)]) -> Vec<Row> {
+        let names = &self.0.names;
+        let (scope, minute) = (names.scope(control_plane), self.now().ms().div_euclid(60 * SECOND));
+        let row = |(node, counts, more): &(String, Counts, u64)| {
+            let number = |kind, name: &str| names.number(scope, kind, name);
+            Row::Traffic(Traffic {
+                minute,
+                scope,
+                node: number(Kind::Node, node),
+                service: number(Kind::Service, &counts.service),
+                route: number(Kind::Route, &counts.route),
+                consumer: number(Kind::Consumer, &counts.consumer),
+                status: counts.status,
+                requests: *more,
+                ..Traffic::default()
+            })
+        };
+        requests.iter().map(row).collect()
     }
 
     /// Notes how many entries of a body were refused.

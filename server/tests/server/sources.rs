@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -305,11 +305,18 @@ pub(crate) struct Plane {
     node: String,
     hash: Arc<Mutex<&'static str>>,
     is_ready: bool,
+    /// Grows by ten with each look.
+    requests: Arc<AtomicU64>,
 }
 
 impl Plane {
     pub(crate) fn new(node: &str, hash: &'static str, is_ready: bool) -> Self {
-        Self { node: node.to_owned(), hash: Arc::new(Mutex::new(hash)), is_ready }
+        Self {
+            node: node.to_owned(),
+            hash: Arc::new(Mutex::new(hash)),
+            is_ready,
+            requests: Arc::new(AtomicU64::new(1_000)),
+        }
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -324,8 +331,10 @@ async fn plane(State(plane): State<Plane>, request: Request) -> Response {
              kong_data_plane_cluster_cert_expiry_timestamp 1889772575\n\
              kong_memory_workers_lua_vms_bytes{{pid=\"7\"}} 40000000\n\
              kong_memory_workers_lua_vms_bytes{{pid=\"8\"}} 50000000\n\
-             kong_nginx_connections_total{{subsystem=\"http\",state=\"active\"}} 3\n",
-            plane.node
+             kong_nginx_connections_total{{subsystem=\"http\",state=\"active\"}} 3\n\
+             kong_http_requests_total{{service=\"shop\",route=\"orders\",code=\"503\",source=\"service\"}} {}\n",
+            plane.node,
+            plane.requests.fetch_add(10, Ordering::Relaxed)
         )
         .into_response(),
         "/status" => {
@@ -655,6 +664,25 @@ async fn data_planes_tell_what_they_run_and_whether_they_can_serve() {
     server.until("state:unobserved", 3).await;
     assert_eq!(server.count("state:behind").await, 0);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_counters_are_traffic_where_they_are_asked_for() {
+    for request_counters in [true, false] {
+        let clock = clock();
+        let plane = Stand::start(Plane::new("a", HASH, true).router()).await;
+        let targets = Targets { listed: vec![plane.url().parse().unwrap()], request_counters, ..Targets::default() };
+        let server = Server::start(vec![settings("eu-nodes", Kind::Status(targets))], clock.clone()).await;
+        server.source_until("runs", |runs| runs.as_u64() >= Some(3)).await;
+        // A range ends with the last whole minute.
+        clock.advance(60_000);
+        let counted = server.get("/api/v1/traffic?by=node&node=a").await;
+        let (requests, errors) = (counted["total"]["requests"].as_u64(), counted["total"]["errors"].as_u64());
+        // What its counters held at the first look is nobody's; from then on it is ten requests a look.
+        let fits = requests.is_some_and(|count| count % 10 == 0 && (20..1_000).contains(&count));
+        assert_eq!((requests == errors, fits), (true, request_counters), "{counted}");
+        server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
