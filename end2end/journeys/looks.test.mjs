@@ -62,7 +62,7 @@ test("the keyboard gets past the header, and to the search", async () => {
     await page.keyboard.press("Tab");
     stops.push(await focused());
   }
-  assert.deepEqual(stops, ["Skip to content", "Tidemark", "Overview", "Nodes", "Versions", "API", "find"]);
+  assert.deepEqual(stops, ["Skip to content", "Tidemark", "Overview", "Nodes", "Versions", "Analytics", "API", "find"]);
 });
 
 test("a slash leads to the search, but not out of a field", async () => {

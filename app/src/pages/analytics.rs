@@ -62,12 +62,12 @@ fn choices(view: &TrafficView, links: &Links) -> Part {
         .map(|(by, name)| {
             let href = links.traffic(&question.without(*by));
             let name = if name.is_empty() { "none".to_owned() } else { name.clone() };
-            let label = format!("All, not only {} {name}", by.label().to_lowercase());
             view! {
                 <li>
-                    <a class="only" href=href aria-label=label>
+                    <a class="only" href=href>
                         <span>{by.label()}</span>
                         <bdi>{name}</bdi>
+                        <span class="sr">"and all others"</span>
                         <span aria-hidden="true">"×"</span>
                     </a>
                 </li>
