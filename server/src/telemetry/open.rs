@@ -103,10 +103,12 @@ impl Open {
             for (scope, tables) in scopes {
                 // Each request is in both tables, and routes are fewer than nodes.
                 let whole = tables.route.whole();
-                for table in Table::ALL {
-                    let cells = tables.sums(table);
-                    sums.extend(cells.and_then(|cells| packed(number(table), *at, *scope, &whole, cells)));
+                for (table, cells) in [(Table::Route, &tables.route), (Table::Node, &tables.node)] {
+                    sums.extend(packed(number(table), *at, *scope, &whole, cells));
                 }
+                // Without latencies, in their whole too.
+                let consumers = &tables.consumer;
+                sums.extend(packed(number(Table::Consumer), *at, *scope, &consumers.whole(), consumers));
                 sums.extend(packed(SAMPLES, *at, *scope, &tables.samples.whole(), &tables.samples));
             }
             for (scope, cells) in of.by_version(*at, versions) {
@@ -249,6 +251,20 @@ mod tests {
         assert_eq!(rows_of(&sums, Table::Route, 11), [([0, 7, 200], 3)], "the other tables have all of it");
         let sums = open.sums_before(13, &BTreeMap::from([(11, at(3))]));
         assert_eq!(rows_of(&sums, Table::Version, 11), [], "one end of the minute is not known");
+    }
+
+    #[test]
+    fn the_whole_of_a_partition_is_what_its_rows_add_up_to() {
+        let mut open = Open::default();
+        [(1, 7), (2, 7), (2, 8)].iter().for_each(|(node, route)| open.add(&request(10, *node, *route)));
+        let sums = open.sums_before(11, &BTreeMap::new());
+        assert_eq!(sums.len(), 3);
+        for row in &sums {
+            let mut cells = Cells::<Sums>::default();
+            cells.add_packed(&row.cells, |_| true).expect("rows");
+            let whole = Sums::read(&mut row.whole.as_slice());
+            assert_eq!(whole, Some(cells.whole()), "table {}", row.kind);
+        }
     }
 
     #[test]
