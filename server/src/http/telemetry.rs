@@ -87,23 +87,37 @@ async fn count(sender: Sender, sent: Sent) -> Result<Response, Problem> {
         true => Stored::New,
         false => telemetry.submit(rows, Vec::new(), Some(digest)).await?,
     };
-    if stored == Stored::New {
-        telemetry.refused(refused_count);
-    }
-    let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let status = if refused_count == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     let refusal = |refusal: http_log::Refusal| Refused {
         index: short(refusal.index),
         field: refusal.field.map(str::to_owned),
         reason: refusal.reason,
     };
+    let refused = refused.into_iter().map(refusal).collect();
+    Ok(answered(&telemetry, accepted, (refused_count, refused), stored))
+}
+
+/// The answer to a body, and the count of what was refused of it: once, however often it comes.
+fn answered(
+    telemetry: &Telemetry,
+    accepted: usize,
+    (refused_count, refused): (usize, Vec<Refused>),
+    stored: Stored,
+) -> Response {
+    if stored == Stored::New {
+        telemetry.refused(refused_count);
+    }
+    let status = if refused_count == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     let counted = Counted {
         accepted: short(accepted),
         refused_count: short(refused_count),
-        refused: refused.into_iter().map(refusal).collect(),
+        refused,
         repeated: stored == Stored::Repeated,
     };
-    Ok((status, Json(counted)).into_response())
+    (status, Json(counted)).into_response()
+}
+
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// What others than Kong tell: requests, what nodes use, and what syncs cost; one item, or an array of up to 10,000, plain or
@@ -124,7 +138,6 @@ pub async fn tell(sent: Sent) -> Result<Response, Problem> {
     let reading = telemetry.clone();
     let told = tokio::task::spawn_blocking(move || reading.told(&body)).await.map_err(|_| Problem::ours())?;
     let told = told.map_err(|why| Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {why}")))?;
-    let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (accepted, refused_count) = (told.rows.len() + told.costs.len(), told.refused.len());
     let refused: Vec<Refused> = told
         .refused
@@ -141,17 +154,7 @@ pub async fn tell(sent: Sent) -> Result<Response, Problem> {
         0 => Stored::New,
         _ => telemetry.submit(told.rows, told.costs, Some(digest)).await?,
     };
-    if stored == Stored::New {
-        telemetry.refused(refused_count);
-    }
-    let status = if refused_count == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
-    let counted = Counted {
-        accepted: short(accepted),
-        refused_count: short(refused_count),
-        refused,
-        repeated: stored == Stored::Repeated,
-    };
-    Ok((status, Json(counted)).into_response())
+    Ok(answered(&telemetry, accepted, (refused_count, refused), stored))
 }
 
 /// One item. Unknown fields are refused, and so are those of another kind.

@@ -263,12 +263,7 @@ impl<'a> Asked<'a> {
 
     /// Seconds of one point of the series.
     fn point_s(&self) -> i64 {
-        let steps = (self.to_s - self.from_s).max(1).div_euclid(self.fine.seconds()) + 1;
-        let most = i64::try_from(POINTS_MAX).unwrap_or(i64::MAX);
-        // Steps that people count in.
-        let merged = (steps + most - 1).div_euclid(most).max(1);
-        let round = [1, 2, 5, 10, 15, 30, 60].into_iter().find(|round| *round >= merged).unwrap_or(merged);
-        self.fine.seconds() * round
+        point_s(self.to_s - self.from_s, self.fine)
     }
 
     /// The series, and for each point the least and the most requests a second of its steps.
@@ -276,26 +271,10 @@ impl<'a> Asked<'a> {
         let point_s = self.point_s();
         let count = usize::try_from((to_s - from_s + point_s - 1).div_euclid(point_s)).unwrap_or(0);
         let mut steps: BTreeMap<i64, Sums> = BTreeMap::new();
-        let whole = self.wanted.is_none();
         let mut take = |at_s: i64, scope: u32, part: Part<'_>| {
-            let sums = steps.entry(self.fine.floor(at_s)).or_default();
-            let wanted = |key: &Key| self.wanted.as_ref().is_none_or(|wanted| wanted.has(scope, key));
-            match part {
-                Part::Open(open) => open.0.iter().filter(|(key, _)| wanted(key)).for_each(|(_, more)| sums.merge(more)),
-                Part::Packed(row) if whole => match Sums::read(&mut row.whole.as_slice()) {
-                    Some(more) => sums.merge(&more),
-                    None => unreadable(row),
-                },
-                Part::Packed(row) => {
-                    let mut cells = Cells::<Sums>::default();
-                    match cells.add_packed(&row.cells, wanted) {
-                        Some(()) => cells.0.values().for_each(|more| sums.merge(more)),
-                        None => unreadable(row),
-                    }
-                }
-            }
+            self.add(steps.entry(self.fine.floor(at_s)).or_default(), scope, part);
         };
-        self.cover(from_s, to_s, self.fine, !whole, &mut take).await?;
+        self.cover(from_s, to_s, self.fine, self.wanted.is_some(), &mut take).await?;
         let mut points: Vec<Point> = (0..count)
             .map(|place| {
                 let at_s = from_s + i64::try_from(place).unwrap_or(0) * point_s;
@@ -319,24 +298,30 @@ impl<'a> Asked<'a> {
         let length_s = self.to_s - self.from_s;
         let (from_s, to_s) = (self.coarse_floor(self.from_s - length_s), self.from_s);
         let mut total: Option<Sums> = None;
-        let whole = self.wanted.is_none();
-        let mut take = |_: i64, scope: u32, part: Part<'_>| {
-            let sums = total.get_or_insert_default();
-            let wanted = |key: &Key| self.wanted.as_ref().is_none_or(|wanted| wanted.has(scope, key));
-            match part {
-                Part::Open(open) => open.0.iter().filter(|(key, _)| wanted(key)).for_each(|(_, more)| sums.merge(more)),
-                Part::Packed(row) if whole => sums.merge(&Sums::read(&mut row.whole.as_slice()).unwrap_or_default()),
-                Part::Packed(row) => {
-                    let mut cells = Cells::<Sums>::default();
-                    if cells.add_packed(&row.cells, wanted).is_none() {
-                        unreadable(row);
-                    }
-                    sums.merge(&cells.whole());
-                }
-            }
-        };
-        self.cover(from_s, to_s, self.coarse, !whole, &mut take).await?;
+        let mut take = |_: i64, scope: u32, part: Part<'_>| self.add(total.get_or_insert_default(), scope, part);
+        self.cover(from_s, to_s, self.coarse, self.wanted.is_some(), &mut take).await?;
         Ok(total)
+    }
+
+    /// Adds the rows of a part that are wanted: where all are, its whole, without unpacking them.
+    fn add(&self, sums: &mut Sums, scope: u32, part: Part<'_>) {
+        match (part, &self.wanted) {
+            (Part::Open(open), wanted) => {
+                let is_wanted = |key: &Key| wanted.as_ref().is_none_or(|wanted| wanted.has(scope, key));
+                open.0.iter().filter(|(key, _)| is_wanted(key)).for_each(|(_, more)| sums.merge(more));
+            }
+            (Part::Packed(row), None) => match Sums::read(&mut row.whole.as_slice()) {
+                Some(more) => sums.merge(&more),
+                None => unreadable(row),
+            },
+            (Part::Packed(row), Some(wanted)) => {
+                let mut cells = Cells::<Sums>::default();
+                if cells.add_packed(&row.cells, |key| wanted.has(scope, key)).is_none() {
+                    unreadable(row);
+                }
+                sums.merge(&cells.whole());
+            }
+        }
     }
 
     /// Minutes where they are kept, else whole hours or days.
@@ -486,6 +471,15 @@ pub(super) fn changes(
     let mut changes: Vec<_> = inside.map(|version| (version.published_at, version.ordinal.to_string())).collect();
     changes.sort();
     changes.split_off(changes.len().saturating_sub(CHANGES_MAX))
+}
+
+/// Seconds of one point, so that a range has at most [`POINTS_MAX`]: as many steps as people count in.
+pub(super) fn point_s(length_s: i64, step: Step) -> i64 {
+    let steps = length_s.max(1).div_euclid(step.seconds()) + 1;
+    let most = i64::try_from(POINTS_MAX).unwrap_or(i64::MAX);
+    let merged = (steps + most - 1).div_euclid(most).max(1);
+    let round = [1, 2, 5, 10, 15, 30, 60].into_iter().find(|round| *round >= merged).unwrap_or(merged);
+    step.seconds() * round
 }
 
 /// A part of a range of one control plane.

@@ -14,12 +14,12 @@ use tidemark_domain::traffic::{By, Step};
 use tidemark_domain::view::AsOf;
 
 use super::Telemetry;
-use super::ask::{changes, failed, steps};
+use super::ask::{changes, failed, point_s, steps};
 use super::cells::{Cells, Gauge, Key, Summed};
 use super::names::Kind;
 use super::open::SAMPLES;
 use crate::board::Snapshot;
-use crate::chart::series::{POINTS_MAX, Series, figure};
+use crate::chart::series::{Series, figure};
 use crate::store::SumsRange;
 
 /// The range of a node's page.
@@ -76,10 +76,7 @@ impl Telemetry {
         // With the minute in hand: a mean of samples does not suffer from being of half a minute.
         let to_s = Step::Minute.floor(as_of.at.ms().div_euclid(SECOND)) + 60;
         let from_s = fine.floor(to_s - last.ms() / SECOND);
-        let most = i64::try_from(POINTS_MAX).unwrap_or(i64::MAX);
-        let merged = ((to_s - from_s) / fine.seconds() + most - 1).div_euclid(most).max(1);
-        let merged = [1, 2, 5, 10, 15, 30, 60].into_iter().find(|round| *round >= merged).unwrap_or(merged);
-        let point_s = fine.seconds() * merged;
+        let point_s = point_s(to_s - from_s, fine);
         let names = self.names();
         let scope = names.find_scope(control_plane.as_str());
         let node = scope.and_then(|scope| names.find(scope, Kind::Node, id.as_str()));
